@@ -1,0 +1,60 @@
+# Each target makes .venv and installs what it needs first. `make demo` and `make test` are all that a newcomer has to know.
+PYTHON ?= python3
+BIN := .venv/bin
+RUN := runs/image/demo-$(shell date +%Y-%m-%d_%H-%M-%S)
+
+.PHONY: help demo test unit lint bench wheel clean
+
+help:
+	@echo "make demo   train on real images, sample, evaluate, and write a report (about 4 minutes on 2 cores)"
+	@echo "make test   all tests (under 10 minutes on 2 cores)"
+	@echo "make unit   the quick tests alone"
+	@echo "make lint   ruff, mypy, import rules, documentation"
+	@echo "make bench  the benchmarks behind docs/results.md (hours; see benchmarks/README.md)"
+
+.venv:
+	@echo "making .venv with $(PYTHON)"
+	$(PYTHON) -m venv .venv
+
+.venv/.image: pyproject.toml constraints.txt | .venv
+	@echo "installing suffuse with its image plugin (torch is large: some minutes and 6 GB the first time)"
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[image]"
+	@touch $@
+
+.venv/.dev: pyproject.toml constraints.txt | .venv
+	@echo "installing suffuse with everything that its tests use (torch is large: some minutes and 6 GB the first time)"
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	@touch $@ .venv/.image
+
+.venv/.bench: .venv/.dev
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[bench]"
+	@touch $@
+
+demo: .venv/.image
+	$(BIN)/suffuse train modality=image hydra.run.dir=$(RUN)
+	$(BIN)/suffuse sample run=$(RUN) n=100
+	$(BIN)/suffuse evaluate run=$(RUN)
+	$(BIN)/suffuse report run=$(RUN)
+	@echo "open $(RUN)/report.html"
+
+test: .venv/.dev
+	$(BIN)/python -m pytest
+
+unit: .venv/.dev
+	$(BIN)/python -m pytest tests/unit tests/laws -m "not slow"
+
+lint: .venv/.dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -q tests/docs
+
+bench: .venv/.bench
+	$(BIN)/python -m benchmarks all
+
+wheel: .venv/.dev
+	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist .
+
+clean:
+	rm -rf .venv dist build .mypy_cache .ruff_cache .pytest_cache

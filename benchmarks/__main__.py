@@ -1,0 +1,105 @@
+"""``python -m benchmarks NAME``: measure, print, and keep a record."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from benchmarks.harness import Options, Record, Skipped, machine, read, write
+from benchmarks.results import page, section
+
+BENCHMARKS = {
+    "loop": "The sampling loop outside the network",
+    "training": "Training steps per second",
+    "digits": "Digits, the embedded default",
+    "emoji": "Emoji in colour",
+    "fashion": "Fashion-MNIST",
+}
+"""Module in this package -> what it measures. Each has a docstring that says how, and a function ``measure``."""
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run what was asked for. Returns the exit code: 1 if a benchmark failed; a promise that is not kept is no failure."""
+    given = _parser().parse_args(arguments)
+    if given.list or not given.names:
+        width = max(map(len, BENCHMARKS))
+        print("\n".join(f"{name:{width}}  {title}" for name, title in BENCHMARKS.items()))
+        return 0
+    results = given.results or RESULTS
+    if given.names == ["table"]:
+        files = {name: results / f"{name}.json" for name in BENCHMARKS}
+        print(page({name: read(file) for name, file in files.items() if file.exists()}, BENCHMARKS), end="")
+        return 0
+    names = list(BENCHMARKS) if given.names == ["all"] else given.names
+    if len(names) > 1:  # each in a process of its own: threads, caches and a crash stay apart
+        settings = _typed(given)
+        return max(subprocess.run([sys.executable, "-m", "benchmarks", name, *settings]).returncode for name in names)
+    options = Options(
+        quick=given.quick,
+        runs=given.runs or Path(tempfile.mkdtemp(prefix="suffuse-benchmark-")),
+        results=results if given.results or not given.quick else None,
+    )
+    return run(names[0], options, " ".join(["python -m benchmarks", names[0], *_typed(given)]), given.threads)
+
+
+def run(name: str, options: Options, command: str, threads: int | None = None) -> int:
+    """Run one benchmark, print its section, and keep its record where the options say so."""
+    import torch
+
+    if threads:
+        torch.set_num_threads(threads)
+    module = importlib.import_module(f"benchmarks.{name}")
+    here, began = machine(), time.perf_counter()
+    try:
+        findings = module.measure(options)
+    except Skipped as reason:
+        print(f"{name}: skipped: {reason}")
+        return 0
+    record = Record(
+        name=name,
+        about=" ".join(module.__doc__.split()),
+        command=command,
+        date=datetime.now(UTC).isoformat(timespec="minutes"),
+        seconds=round(time.perf_counter() - began, 1),
+        quick=options.quick,
+        machine={**here, "threads of torch": torch.get_num_threads()},
+        findings=findings,
+    )
+    print(f"## {BENCHMARKS[name]}\n\n{section(record)}")
+    if options.results is not None:
+        print(f"record: {write(record, options.results)}", file=sys.stderr)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="What suffuse is measured by.")
+    known = [*BENCHMARKS, "all", "table"]
+    parser.add_argument("names", nargs="*", choices=known, metavar="NAME", help=f"{', '.join(known)} (docs/results.md)")
+    parser.add_argument("--list", action="store_true", help="say what there is")
+    parser.add_argument("--quick", action="store_true", help="tiny settings, to see that it runs; keeps no record")
+    parser.add_argument("--results", type=Path, help="folder of the records, benchmarks/results by default")
+    parser.add_argument("--runs", type=Path, help="folder of the run directories, a temporary one by default")
+    parser.add_argument("--threads", type=int, help="of torch, its own choice by default; loop always takes one")
+    return parser
+
+
+def _typed(given: argparse.Namespace) -> list[str]:
+    """The options as they were typed, for a process of its own and for the record."""
+    words = ["--quick"] if given.quick else []
+    for name in ("results", "runs", "threads"):
+        if (value := getattr(given, name)) is not None:
+            words += [f"--{name}", str(value)]
+    return words
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,50 @@
+"""From records to pages: what a benchmark prints, and ``docs/results.md``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from benchmarks.harness import Record, Table, markdown, shown
+
+__all__ = ["page", "section"]
+
+_HEAD = """# Results
+
+Every figure on this page comes from a record in `benchmarks/results/` that a command wrote; the command stands
+beside it. The page itself is made by `python -m benchmarks table > docs/results.md`.
+"""
+
+
+def section(record: Record, pictures: str = "") -> str:
+    """All that a record says, as Markdown.
+
+    Args:
+        record: of a benchmark.
+        pictures: what leads from the page to the folder of pictures, such as ``../benchmarks/results/``.
+    """
+    findings = record.findings
+    minutes, seconds = divmod(round(record.seconds), 60)
+    place = ", ".join(f"{key} {shown(value)}" for key, value in record.machine.items())
+    parts = [f"{record.about}\n\n    {record.command}"]
+    parts.append(f"Made {record.date} in {minutes} min {seconds} s. Machine: {place}.")
+    if record.quick:
+        parts.append("**Made with `--quick`: these figures show that it runs, and mean nothing.**")
+    if findings.settings:
+        parts.append("\n".join(f"- {key}: {shown(value)}" for key, value in findings.settings.items()))
+    if findings.bars:
+        rows = [[bar.promise, bar.found, "kept" if bar.met else "**missed**"] for bar in findings.bars]
+        parts.append(markdown(Table(title="", columns=("promise", "found", ""), rows=rows)))
+    for table in findings.tables:
+        parts.append(f"### {table.title}\n\n{markdown(table)}")
+    parts += [f"![{record.name}]({pictures}{name})" for name in findings.pictures]
+    return "\n\n".join(parts) + "\n"
+
+
+def page(records: Mapping[str, Record | None], titles: Mapping[str, str]) -> str:
+    """``docs/results.md``: a section for each benchmark in the order of ``titles``; without a record, how to get one."""
+    parts = [_HEAD]
+    for name, title in titles.items():
+        record = records.get(name)
+        body = f"Not run yet: `python -m benchmarks {name}`\n"
+        parts.append(f"## {title}\n\n{section(record, '../benchmarks/results/') if record else body}")
+    return "\n".join(parts)

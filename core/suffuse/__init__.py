@@ -1,0 +1,96 @@
+"""suffuse: one diffusion core, any kind of data.
+
+Public names are imported when they are first used, so that the command line and the plugins' registration modules start
+without torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from suffuse.commands.evaluate import evaluate
+    from suffuse.commands.train import train
+    from suffuse.composition import compose
+    from suffuse.conditions import ClassLabel, Condition, Scalar, Vector
+    from suffuse.data import Backbone, Batch, DataSource, Decoder, Evaluation, Item, Metric, Score, Split
+    from suffuse.denoiser import Denoiser
+    from suffuse.errors import ConfigError, DataError, PluginError, RunError, SuffuseError
+    from suffuse.fields import Field
+    from suffuse.layouts import Dense, Masked
+    from suffuse.model import Model, load
+    from suffuse.plugins import Registry, hookimpl
+    from suffuse.runs import Run
+    from suffuse.sampling import sample
+    from suffuse.spaces import Euclidean
+    from suffuse.state import State
+
+__all__ = [
+    "Backbone",
+    "Batch",
+    "ClassLabel",
+    "Condition",
+    "ConfigError",
+    "DataError",
+    "DataSource",
+    "Decoder",
+    "Denoiser",
+    "Dense",
+    "Euclidean",
+    "Evaluation",
+    "Field",
+    "Item",
+    "Masked",
+    "Metric",
+    "Model",
+    "PluginError",
+    "Registry",
+    "Run",
+    "RunError",
+    "Scalar",
+    "Score",
+    "Split",
+    "State",
+    "SuffuseError",
+    "Vector",
+    "compose",
+    "evaluate",
+    "hookimpl",
+    "load",
+    "sample",
+    "train",
+]
+
+_HOME = {
+    "commands.evaluate": ("evaluate",),
+    "commands.train": ("train",),
+    "composition": ("compose",),
+    "conditions": ("ClassLabel", "Condition", "Scalar", "Vector"),
+    "data": ("Backbone", "Batch", "DataSource", "Decoder", "Evaluation", "Item", "Metric", "Score", "Split"),
+    "denoiser": ("Denoiser",),
+    "errors": ("ConfigError", "DataError", "PluginError", "RunError", "SuffuseError"),
+    "fields": ("Field",),
+    "layouts": ("Dense", "Masked"),
+    "model": ("Model", "load"),
+    "plugins": ("Registry", "hookimpl"),
+    "runs": ("Run",),
+    "sampling": ("sample",),
+    "spaces": ("Euclidean",),
+    "state": ("State",),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("suffuse")
+    for module, names in _HOME.items():
+        if name in names:
+            return getattr(importlib.import_module(f"suffuse.{module}"), name)
+    raise AttributeError(f"module 'suffuse' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__, "__version__"])

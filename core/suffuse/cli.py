@@ -1,0 +1,175 @@
+"""``suffuse COMMAND [KEY=VALUE ...]``: a command in front, Hydra's grammar behind.
+
+Nothing heavier than Hydra is imported before a command runs, and Hydra only where a configuration is composed.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Sequence
+
+from suffuse.complaints import complain
+from suffuse.errors import ConfigError, PluginError, SuffuseError, suggest
+from suffuse.plugins import Registry
+
+__all__ = ["main"]
+
+_COMPOSED = {
+    "train": "learn from data",
+    "sample": "make new samples from a run",
+    "evaluate": "score a run beside real data",
+    "report": "one page that shows what a run is worth",
+}
+_PLAIN = {
+    "plugins": "what is installed (-v: with all components)",
+    "env": "versions and devices, for a bug report",
+}
+
+_EXAMPLES = {
+    "train": (
+        "suffuse train modality=image data=digits trainer.steps=2000",
+        "suffuse train modality=image data=folder data.path=pictures/",
+        "suffuse train modality=image --multirun seed=0,1,2",
+        "suffuse train resume=runs/image/DATE",
+    ),
+    "sample": (
+        "suffuse sample run=runs/image/DATE n=64 condition.label=3",
+        "suffuse sample run=runs/image/DATE sampler=heun sampler.steps=40 guidance.scale=2",
+        "suffuse sample run=runs/image/DATE task=vary input=a.png strength=0.4",
+    ),
+    "evaluate": ("suffuse evaluate run=runs/image/DATE n=2000",),
+    "report": ("suffuse report run=runs/image/DATE",),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code: 0, 1 for a bug, 2 for what the user can mend, 130 after Ctrl-C."""
+    try:
+        return _dispatch(list(sys.argv[1:] if arguments is None else arguments))
+    except KeyboardInterrupt:
+        print("suffuse: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `suffuse plugins | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except SuffuseError as error:
+        return complain(error)
+
+
+def _dispatch(arguments: list[str]) -> int:
+    if {"-sc", "--shell-completion"} & set(arguments):
+        return _complete(arguments)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_usage())
+        return 0
+    if arguments[0] == "--version":
+        import suffuse
+
+        print(f"suffuse {suffuse.__version__}")
+        return 0
+    command, *rest = arguments
+    if command == "plugins":
+        return _plugins(rest)
+    if command == "env":
+        from suffuse.environment import describe
+
+        print(describe())
+        return 0
+    if command not in _COMPOSED:
+        known = {**_COMPOSED, **_PLAIN}
+        if "=" in command:
+            example = "sample" if command.startswith("run=") else "train"
+            raise ConfigError(f"a command comes first; did you mean: suffuse {example} {' '.join(arguments)}")
+        raise ConfigError(f"{command!r} is not a command (known: {', '.join(known)}){suggest(command, known)}")
+    return _composed(command, rest)
+
+
+def _composed(command: str, typed: list[str]) -> int:
+    from suffuse.arguments import chosen_modalities, prepare
+
+    registry = Registry()
+    asks_help = bool({"-h", "--help"} & set(typed))
+    modalities = chosen_modalities([word for word in typed if not word.startswith("-")])
+    for name in modalities:
+        _check_modality(name, registry)
+    if asks_help and command == "train" and not modalities:
+        print(_modalities_help(registry))
+        return 0
+    from suffuse.composition import conf_folders
+    from suffuse.launch import launch
+
+    prepared = prepare(command, typed, conf_folders(registry))
+    if command != "train" and not asks_help and not _has_run(prepared):
+        raise ConfigError(f"run=DIR is needed: the folder that `suffuse train` made; {_EXAMPLES[command][0]}")
+    return launch(command, prepared, registry)
+
+
+def _has_run(arguments: list[str]) -> bool:
+    looks = ("--cfg", "-c", "--info", "-i", "--hydra-help", "--version")
+    return any(argument.startswith(("run=", *looks)) for argument in arguments)
+
+
+def _check_modality(name: str, registry: Registry) -> None:
+    """Say what is wrong with a modality before Hydra says less.
+
+    Raises:
+        PluginError: no plugin has it, two have, or its configuration is missing.
+    """
+    try:
+        found = registry[name]
+    except PluginError as error:
+        raise PluginError(f"modality={name}: {error}") from None
+    if found.conf is None or not (found.conf / "modality" / f"{name}.yaml").is_file():
+        raise PluginError(
+            f"plugin {name!r} (from {found.distribution}) has no conf/modality/{name}.yaml; reinstall it or tell its author"
+        )
+
+
+def _plugins(arguments: list[str]) -> int:
+    from suffuse.environment import list_plugins
+
+    wrong = [argument for argument in arguments if argument not in ("-v", "--verbose")]
+    if wrong:
+        raise ConfigError(f"{wrong[0]!r} is not an option of plugins; known: -v")
+    print(list_plugins(Registry(), verbose=bool(arguments)))
+    return 0
+
+
+def _complete(arguments: list[str]) -> int:
+    """Tab completion. The shell sends the typed line; what follows its command is Hydra's to complete."""
+    line = os.environ.get("COMP_LINE")
+    command = "train"
+    if line is not None:
+        words = line.split()
+        if len(words) < 2 or (len(words) == 2 and not line.endswith(" ")):
+            begun = words[1] if len(words) == 2 else ""
+            print(*(name for name in (*_COMPOSED, *_PLAIN) if name.startswith(begun)))
+            return 0
+        command = words[1]
+        if command not in _COMPOSED:
+            return 0
+        os.environ["COMP_LINE"] = re.sub(rf"(?<=\s){re.escape(command)}\s", "", line, count=1)
+    from suffuse.launch import launch
+
+    return launch(command, arguments, Registry())
+
+
+def _usage() -> str:
+    commands = "\n".join(f"  {name:<10}{about}" for name, about in {**_COMPOSED, **_PLAIN}.items())
+    return (
+        "suffuse: one diffusion core, any kind of data.   usage: suffuse COMMAND [KEY=VALUE ...]\n"
+        f"{commands}\n"
+        f"Begin with   {_EXAMPLES['train'][0]}\n"
+        'All settings: suffuse COMMAND --help   Tab completion: eval "$(suffuse -sc install=bash)"'
+    )
+
+
+def _modalities_help(registry: Registry) -> str:
+    examples = "\n".join(f"  {line}" for line in _EXAMPLES["train"])
+    known = ", ".join(registry.found) or 'none (pip install "suffuse[image]")'
+    return (
+        f"usage: suffuse train modality=NAME [KEY=VALUE ...]\n\n{examples}\n\nInstalled modalities: {known}\n"
+        "All settings of one: suffuse train --help modality=NAME"
+    )

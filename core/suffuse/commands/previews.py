@@ -1,0 +1,36 @@
+"""A small sheet of samples now and then during training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from suffuse.commands.captions import captions
+from suffuse.denoiser import Denoiser
+from suffuse.model import Model
+from suffuse.runs import Run
+
+__all__ = ["Previews"]
+
+
+@dataclass(frozen=True)
+class Previews:
+    """Draws the same few samples each time, so that their sheets can be compared.
+
+    Args:
+        run: to whose ``samples/`` the sheets are written.
+        model: whose recorded sampler is used.
+        count: samples on a sheet.
+    """
+
+    run: Run
+    model: Model
+    count: int = 40
+
+    def __call__(self, denoiser: Denoiser, step: int) -> None:
+        model = replace(self.model, denoiser=denoiser)
+        indices = range(self.count)
+        asked = model.asked({}, indices)
+        values = model.decoder.decode(model.draw(indices, asked, model.recipe(), compute_batch=self.count))
+        self.run.samples.mkdir(exist_ok=True)
+        path = self.run.samples / f"step-{step:09d}.png"
+        model.decoder.sheet(values, captions(model.conditions, asked, self.count), path)

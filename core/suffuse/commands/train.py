@@ -1,0 +1,151 @@
+"""``suffuse train``: from a configuration to a run directory."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from suffuse.environment import versions
+
+from suffuse.commands.previews import Previews
+from suffuse.errors import ConfigError, RunError
+from suffuse.model import Model, build_data, build_model
+from suffuse.plugins import Registry
+from suffuse.runs import Run, now
+from suffuse.training import Trainer, TrainerSettings
+from suffuse.training.engine import SingleProcess
+from suffuse.training.objective import Objective
+from suffuse.training.trainer import Interrupted
+
+__all__ = ["train"]
+
+
+def train(config: dict[str, Any], directory: Path) -> Run:
+    """Train a model as configured, in a new run directory or one that is resumed.
+
+    Raises:
+        SuffuseError: the configuration, the data or a checkpoint is not fit for it.
+        Interrupted: a signal asked to stop; what was reached is saved.
+    """
+    registry = Registry()
+    settings = trainer_settings(config["trainer"])
+    if config["trainer"].get("threads"):
+        torch.set_num_threads(config["trainer"]["threads"])
+    engine = SingleProcess(config["device"], config["trainer"]["precision"])
+    run = Run(directory)
+    resuming = bool(config.get("resume"))
+    if not resuming:
+        run.begin(config)
+    data = build_data(config, registry)
+    plugin = config["modality"]["name"]
+    decoder = registry.build("decoder", config["decoder"], plugin=plugin)
+    model = build_model(config, registry, decoder.fields(data.train), data.train.conditions, decoder)
+    if config.get("init") and not resuming:
+        inherit(model, config["init"])
+    objective = Objective(
+        model.process,
+        registry.build("clock", config["process"]["clock"], plugin=plugin),
+        registry.build("weighting", config["process"]["weighting"], plugin=plugin),
+        model.denoiser.parameterization,
+        model.conditions,
+        config["trainer"]["condition_dropout"],
+    )
+    trainer = Trainer(
+        denoiser=model.denoiser,
+        objective=objective,
+        train=data.train,
+        heldout=data.heldout,
+        decoder=decoder,
+        directory=directory,
+        settings=settings,
+        seed=config["seed"],
+        engine=engine,
+        describe=model.describe(),
+        callbacks=[
+            registry.build("callback", each, plugin=plugin) for each in (config.get("callbacks") or {}).values()
+        ],
+        preview=Previews(run, model),
+        log=run.log,
+    )
+    if resuming:
+        trainer.resume()
+        run.rewind(trainer.step)
+        if trainer.step >= settings.steps:
+            raise ConfigError(
+                f"trainer.steps={settings.steps}: the run is at step {trainer.step} already; ask for more"
+            )
+    _announce(model, trainer, data, directory)
+    began = time.perf_counter()
+    spent = run.facts.get("seconds", 0.0) if resuming else 0.0
+    run.record(
+        started=now(),
+        seed=config["seed"],
+        parameters=sum(p.numel() for p in model.denoiser.parameters()),
+        device=str(engine.device),
+        threads=torch.get_num_threads(),
+        plugins={plugin: registry[plugin].distribution},
+        **versions(),
+    )
+    try:
+        trainer.fit()
+    except Interrupted as stop:
+        print(f"stopped after step {stop.step}; go on with: suffuse train resume={directory}", file=sys.stderr)
+        raise
+    finally:
+        run.record(finished=now(), step=trainer.step, seconds=round(spent + time.perf_counter() - began, 1))
+    print(
+        f"done: {directory}\n  next: suffuse sample run={directory}   suffuse evaluate run={directory}", file=sys.stderr
+    )
+    return run
+
+
+def trainer_settings(config: Mapping[str, Any]) -> TrainerSettings:
+    """The loop's settings out of the section ``trainer``."""
+    names = {field.name for field in dataclasses.fields(TrainerSettings)}
+    given = {key: value for key, value in config.items() if key in names}
+    given["betas"] = tuple(given["betas"])
+    return TrainerSettings(**given)
+
+
+def inherit(model: Model, source: str) -> None:
+    """Start from the averaged weights of another run. What that run does not have, such as a new condition, starts at
+    zero, so that at first the network does what it did.
+
+    Raises:
+        RunError: the other network is of another shape.
+    """
+    origin, step = Run.find(source)
+    weights = origin.checkpoint(step).tensors["average"]
+    own = model.denoiser.state_dict()
+    for name, value in own.items():
+        old = weights.get(name)
+        if old is not None and old.shape == value.shape:
+            value.copy_(old)
+        elif name.startswith(("encoder.encoders.", "encoder.absent.")):
+            value.zero_()
+        else:
+            shape = "missing" if old is None else str(list(old.shape))
+            raise RunError(
+                f"init={source}: its network does not fit: {name} is {shape} there and {list(value.shape)} here; "
+                "use the same backbone settings"
+            )
+
+
+def _announce(model: Model, trainer: Trainer, data: Any, directory: Path) -> None:
+    count = sum(p.numel() for p in model.denoiser.parameters())
+    shapes = ", ".join(f"{name} {list(field.shape)}" for name, field in model.fields.items())
+    asked = ", ".join(model.conditions) or "none"
+    print(
+        f"training {model.plugin}: {len(data.train)} items ({len(data.heldout)} held out), {shapes}, "
+        f"conditions {asked}\n"
+        f"  {model.config['backbone']['name']} with {count:,} parameters on {trainer.engine.device}, "
+        f"{torch.get_num_threads()} threads, steps {trainer.step} to {trainer.settings.steps}\n"
+        f"  run directory {directory}",
+        file=sys.stderr,
+        flush=True,
+    )

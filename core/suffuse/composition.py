@@ -1,0 +1,97 @@
+"""One configuration out of the core's YAML, the plugins' YAML and what was typed, checked as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from suffuse.arguments import prepare
+from suffuse.complaints import explain
+from suffuse.errors import ConfigError, SuffuseError
+from suffuse.plugins import CORE, Found, Registry
+from suffuse.settings import check
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+__all__ = ["add_search_path", "compose", "conf_folder", "conf_folders", "plain", "version_base"]
+
+
+def conf_folder() -> Path:
+    """The core's configuration: inside the package in a wheel, at the top of the repository in a checkout."""
+    packaged = Path(__file__).with_name("conf")
+    return packaged if packaged.is_dir() else Path(__file__).parents[2] / "conf"
+
+
+def conf_folders(registry: Registry) -> dict[str, Path]:
+    """The configuration folders by owner: the core, and each installed plugin that has one."""
+    return {CORE: conf_folder(), **{name: found.conf for name, found in registry.found.items() if found.conf}}
+
+
+def compose(*overrides: str, command: str = "train") -> dict[str, Any]:
+    """The configuration that the command line would make of the same words, resolved and checked.
+
+    ``compose("modality=image", "data=digits", "trainer.steps=500")``
+
+    Raises:
+        ConfigError: a key, a type or a value is wrong.
+        PluginError: the modality's plugin is missing or in conflict.
+    """
+    import hydra
+
+    registry = Registry()
+    folders = conf_folders(registry)
+    arguments = prepare(command, overrides, folders)
+    add_search_path(registry.found.values())
+    try:
+        with hydra.initialize_config_dir(str(conf_folder()), job_name=command, **version_base()):
+            return plain(command, hydra.compose(command, [a for a in arguments if not a.startswith("hydra.")]))
+    except SuffuseError:
+        raise
+    except Exception as error:
+        line = explain(error, folders.values())
+        if line is None:
+            raise
+        raise ConfigError(line) from error
+
+
+def plain(command: str, config: DictConfig) -> dict[str, Any]:
+    """A composed configuration as plain data.
+
+    Raises:
+        ConfigError: a value is missing, or a key, a type or a value is wrong.
+    """
+    from omegaconf import OmegaConf
+
+    missing = sorted(OmegaConf.missing_keys(config))
+    if missing:
+        raise ConfigError(f"{missing[0]} has no value yet; give {missing[0]}=VALUE")
+    data = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(data, dict)
+    return check(command, {str(key): value for key, value in data.items()})
+
+
+def version_base() -> dict[str, str]:
+    """The version of Hydra whose defaults are meant, for those releases that want to be told."""
+    import hydra
+
+    return {"version_base": "1.3"} if hydra.__version__.startswith("1.3.") else {}
+
+
+def add_search_path(plugins: Iterable[Found]) -> None:
+    """Let Hydra find the configuration of the plugins, in this process only. Imports none of them."""
+    from hydra.core.config_search_path import ConfigSearchPath
+    from hydra.core.plugins import Plugins
+    from hydra.plugins.search_path_plugin import SearchPathPlugin
+
+    folders = [(found.name, found.conf.as_posix()) for found in plugins if found.conf]
+
+    class SuffusePlugins(SearchPathPlugin):  # type: ignore[misc]
+        def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+            for name, folder in folders:
+                search_path.append(f"suffuse plugin {name}", f"file://{folder}")
+
+    known = Plugins.instance()
+    if SuffusePlugins.__name__ not in {kind.__name__ for kind in known.discover(SearchPathPlugin)}:
+        known.register(SuffusePlugins)

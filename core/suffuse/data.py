@@ -1,0 +1,187 @@
+"""Where samples come from and what people get: the contracts of a data source, a decoder, a backbone, a metric.
+
+A plugin fulfils these four and has a modality. None of them knows noise, schedules or samplers.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from torch import Tensor
+
+from suffuse.conditions import Condition
+from suffuse.fields import Field
+from suffuse.state import State
+
+__all__ = ["Backbone", "Batch", "DataSource", "Decoder", "Evaluation", "Item", "Metric", "Score", "Split"]
+
+
+class Item(NamedTuple):
+    """One sample of the data: a value as the decoder understands it, and what is known of it by condition name."""
+
+    value: Any
+    condition: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Several items: ``values`` for `Decoder.encode`, and each condition collated to a tensor ``[B, ...]``."""
+
+    values: Any
+    conditions: Mapping[str, Tensor]
+
+
+class Split(ABC):
+    """A part of the data, addressed by index, so that any position can be drawn again without replay.
+
+    ``conditions`` are those that its items may carry.
+    """
+
+    conditions: Mapping[str, Condition]
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def __getitem__(self, index: int) -> Item:
+        """The item at ``index``, the same at every call.
+
+        Raises:
+            DataError: it cannot be read; the message names the file.
+        """
+
+    def augment(self, item: Item, rng: np.random.Generator) -> Item:
+        """A random variation for training, a function of ``rng`` alone; the item itself by default."""
+        return item
+
+    def gather(self, indices: Sequence[int], rngs: Sequence[np.random.Generator] | None = None) -> Batch:
+        """The items at ``indices`` as a batch, augmented where ``rngs`` (one for each) are given.
+
+        Override it where the whole batch can be had at once.
+        """
+        items = [self[int(index)] for index in indices]
+        if rngs is not None:
+            items = [self.augment(item, rng) for item, rng in zip(items, rngs, strict=True)]
+        return Batch([item.value for item in items], self.collate([item.condition for item in items]))
+
+    def collate(self, conditions: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
+        """One tensor for each declared condition; what an item does not carry is marked as missing."""
+        return {n: kind.collate([c.get(n) for c in conditions]) for n, kind in self.conditions.items()}
+
+
+class DataSource(ABC):
+    """A set of data with a training part, and a part that training never sees.
+
+    Both are ready (indexed, counted, checked) when the constructor returns; reading the values is lazy.
+    """
+
+    train: Split
+    heldout: Split
+
+
+class Decoder(ABC):
+    """Between the clean state and what a person uses: pictures, sounds, molecules, and their files."""
+
+    suffix: str
+    """Of the files that `save` writes, with the dot."""
+
+    @abstractmethod
+    def fields(self, train: Split) -> dict[str, Field]:
+        """The fields of a sample, with their scale measured on the training data."""
+
+    @abstractmethod
+    def encode(self, values: Any) -> State:
+        """``Batch.values`` (or a list of single values) to a clean state on the CPU."""
+
+    @abstractmethod
+    def decode(self, state: State) -> list[Any]:
+        """A clean state to values, one for each sample: the inverse of `encode` up to rounding."""
+
+    @abstractmethod
+    def load(self, path: Path, fields: Mapping[str, Field]) -> Any:
+        """A file of the user's as a value that `encode` accepts, made to fit ``fields``.
+
+        Raises:
+            DataError: the file is missing or cannot be read as such a value.
+        """
+
+    @abstractmethod
+    def load_mask(self, path: Path, fields: Mapping[str, Field]) -> State:
+        """A file that marks a part of one sample, as a state of bool: true where it is to be made anew.
+
+        Raises:
+            DataError: the file is missing or does not fit.
+        """
+
+    @abstractmethod
+    def save(self, value: Any, path: Path, record: Mapping[str, Any]) -> None:
+        """Write one value in the modality's own format, with its provenance ``record`` inside."""
+
+    @abstractmethod
+    def sheet(self, values: Sequence[Any], captions: Sequence[str], path: Path) -> None:
+        """Write one overview of several values (for pictures: a contact sheet PNG) to ``path``."""
+
+    @abstractmethod
+    def html(self, value: Any) -> str:
+        """A self-contained fragment of HTML that shows (or plays) one value, with no link to any other file."""
+
+
+class Backbone(Protocol):
+    """A network. It sees scaled noisy fields and their log-SNR, and emits one tensor for each field.
+
+    ``condition_dim`` is the width of the embedding of conditions that it takes.
+    """
+
+    condition_dim: int
+
+    def __call__(self, state: State, log_snr: Mapping[str, Tensor], condition: Tensor) -> Mapping[str, Tensor]:
+        """
+        Args:
+            state: noisy fields, scaled to unit variance.
+            log_snr: lambda = log(alpha / sigma) for each field, ``[B]`` or ``[B, elements]``.
+            condition: ``[B, condition_dim]``.
+        """
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """One figure of an evaluation, never without the same figure of held-out real data.
+
+    Args:
+        name: what is measured, in the field's standard term.
+        value: of the generated samples.
+        real: of real data measured in the same way.
+        better: ``"higher"`` or ``"lower"``.
+        about: one sentence: how, in which feature space, against what.
+    """
+
+    name: str
+    value: float
+    real: float
+    better: str
+    about: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """What a metric looks at: generated values with what was asked for, and the real data."""
+
+    values: Sequence[Any]
+    conditions: Mapping[str, Sequence[Any]]
+    train: Split
+    heldout: Split
+    seed: int = 0
+    details: dict[str, Any] = field(default_factory=dict)
+    """A metric may leave plain data here (confusion counts, versions); it is written beside the scores."""
+
+
+class Metric(Protocol):
+    """Scores a set of samples."""
+
+    def __call__(self, evaluation: Evaluation) -> list[Score]: ...

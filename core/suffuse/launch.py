@@ -1,0 +1,87 @@
+"""A command under Hydra: run directories, sweeps, launchers, ``--cfg``, ``--info`` and ``--help`` are Hydra's own."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from suffuse.complaints import complain, exit_code, explain
+from suffuse.composition import add_search_path, conf_folder, conf_folders, plain, version_base
+from suffuse.plugins import Registry
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+__all__ = ["launch"]
+
+
+def launch(command: str, arguments: list[str], registry: Registry) -> int:
+    """Compose the configuration and run ``suffuse.commands.<command>``, once or as a sweep. Returns the exit code.
+
+    Args:
+        arguments: as `suffuse.arguments.prepare` returns them.
+    """
+    import hydra
+
+    # Hydra would print every error itself, most of them with a traceback; this hands them over as they are.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    add_search_path(registry.found.values())
+    begun = False
+
+    def task(config: DictConfig) -> None:
+        nonlocal begun
+        begun = True
+        _run(command, config)
+
+    decorated = hydra.main(config_path=str(conf_folder()), config_name=command, **version_base())(task)
+    typed = sys.argv
+    sys.argv = [f"suffuse {command}", *arguments]
+    try:
+        decorated()
+    except Exception as error:
+        return complain(error, None if begun else explain(error, conf_folders(registry).values()))
+    finally:
+        sys.argv = typed
+    return 0
+
+
+def _run(command: str, config: DictConfig) -> None:
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    settings = HydraConfig.get()
+    directory = Path(settings.runtime.output_dir)
+    resuming = command == "train" and config.get("resume") is not None
+    try:
+        checked = plain(command, config)
+        if resuming:
+            _remember(directory, list(settings.overrides.task))
+        getattr(importlib.import_module(f"suffuse.commands.{command}"), command)(checked, directory)
+    except Exception as error:
+        code = exit_code(error)
+        if command == "train" and not resuming:
+            _discard(directory)
+        if code == 1 or settings.mode == RunMode.MULTIRUN:
+            raise
+        # In a single run Hydra would put a line of its own before ours; it lets SystemExit pass.
+        raise SystemExit(complain(error)) from error
+
+
+def _remember(directory: Path, overrides: list[str]) -> None:
+    """Keep what a resumed run was started with now that it has proved sound, so that it can be resumed again."""
+    from omegaconf import OmegaConf
+
+    record = directory / ".hydra" / "overrides.yaml"
+    draft = record.with_suffix(".new")
+    draft.write_text(OmegaConf.to_yaml(OmegaConf.create(overrides)), encoding="utf-8")
+    draft.replace(record)
+
+
+def _discard(directory: Path) -> None:
+    """Remove a run directory in which there is nothing but what was asked for."""
+    if {path.name for path in directory.iterdir()} <= {".hydra", "config.yaml"}:
+        shutil.rmtree(directory)

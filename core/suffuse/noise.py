@@ -1,0 +1,115 @@
+"""Random numbers that belong to a place, not to a moment.
+
+Whatever suffuse draws is a function of a key (the run's seed and what the number is for) and of a row (a sample's
+index, or a position in the stream of training data), never of what was drawn before. So a run can be cut into
+shards or batches of any size, resumed anywhere, or spread over processes, and every sample keeps its noise; no
+generator state is ever saved.
+
+The generator is Philox 4x64 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3") from numpy: counter
+based, so the words of any row are reached by a jump. Normals come from the Box-Muller transform because it uses a
+fixed number of words for each value, which a rejection method does not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+__all__ = ["generator", "key", "normal", "order", "uniform"]
+
+_LANES = 8  # 32-bit words in one Philox block; rows start at a block
+
+
+def key(seed: int, *purpose: str | int) -> int:
+    """128 bits for one purpose of one seed: ``key(0, "prior", "pixels")``."""
+    text = repr((int(seed), *purpose)).encode()
+    return int.from_bytes(hashlib.blake2b(text, digest_size=16).digest(), "little")
+
+
+def generator(key: int, row: int = 0) -> np.random.Generator:
+    """A numpy generator of its own for one row, for draws whose number is not known beforehand."""
+    return np.random.Generator(np.random.Philox(key=key, counter=row << 128))
+
+
+def normal(key: int, rows: Sequence[int], shape: Sequence[int]) -> Tensor:
+    """Standard normal numbers, float32 on the CPU, ``[len(rows), *shape]``; each row depends on its number alone."""
+
+    def transform(words: NDArray[np.uint32]) -> NDArray[np.float32]:
+        half = words.shape[-1] // 2
+        radius = np.sqrt(-2 * np.log(_open_unit(words[..., :half])))
+        angle = _open_unit(words[..., half:]) * np.float32(2 * math.pi)
+        return np.concatenate([radius * np.cos(angle), radius * np.sin(angle)], -1)
+
+    return _rows(key, rows, shape, transform)
+
+
+def uniform(key: int, rows: Sequence[int], shape: Sequence[int] = ()) -> Tensor:
+    """Uniform numbers in (0, 1], float32 on the CPU, ``[len(rows), *shape]``; each row depends on its number alone."""
+    return _rows(key, rows, shape, _open_unit)
+
+
+def order(key: int, length: int, positions: Sequence[int]) -> NDArray[np.int64]:
+    """Indices into data of ``length`` items for places in an endless stream, reshuffled at every pass."""
+    if length < 1:
+        raise ValueError(f"length is {length}: there is nothing to put in order")
+    places = np.asarray(positions, dtype=np.int64)
+    passes, offsets = np.divmod(places, length)
+    out = np.empty_like(places)
+    for number in np.unique(passes):
+        chosen = passes == number
+        out[chosen] = _permutation(key, length, int(number))[offsets[chosen]]
+    return out
+
+
+_last_permutation: dict[tuple[int, int], tuple[int, NDArray[np.int64]]] = {}
+
+
+def _permutation(key: int, length: int, number: int) -> NDArray[np.int64]:
+    # One pass of many is remembered per stream: a million items take 20 ms to shuffle, and a batch asks for 128.
+    kept = _last_permutation.get((key, length))
+    if kept is None or kept[0] != number:
+        kept = (number, generator(key, number).permutation(length))
+        _last_permutation[key, length] = kept
+    return kept[1]
+
+
+def _open_unit(words: NDArray[np.uint32]) -> NDArray[np.float32]:
+    return (words.astype(np.float32) + np.float32(1)) * np.float32(2**-32)
+
+
+def _runs(rows: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Maximal runs of consecutive numbers, as (first, length): each costs one jump and one call."""
+    start = previous = int(rows[0])
+    for row in rows[1:]:
+        row = int(row)
+        if row != previous + 1:
+            yield start, previous - start + 1
+            start = row
+        previous = row
+    yield start, previous - start + 1
+
+
+def _rows(
+    key: int,
+    rows: Sequence[int],
+    shape: Sequence[int],
+    transform: Callable[[NDArray[np.uint32]], NDArray[np.float32]],
+) -> Tensor:
+    size = math.prod(shape)
+    if not len(rows) or not size:
+        return torch.empty((len(rows), *shape))
+    words = -(-size // _LANES) * _LANES
+    parts = []
+    for first, count in [(int(rows[0]), len(rows))] if isinstance(rows, range) and rows.step == 1 else _runs(rows):
+        bits = np.random.Philox(key=key, counter=first * (words // _LANES))
+        raw = bits.random_raw(count * words // 2).view(np.uint32).reshape(count, words)
+        parts.append(transform(raw)[:, :size])
+    return torch.from_numpy(np.concatenate(parts) if len(parts) > 1 else np.ascontiguousarray(parts[0])).reshape(
+        len(rows), *shape
+    )

@@ -1,0 +1,97 @@
+"""Where a sampler stops on its way from noise to data.
+
+A grid is a falling list of times u on the common clock, from the noisiest level to 0, the clean state; with n steps it
+has n + 1 entries. Grids that are even in noise level rather than in time are built on the schedule of one field.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+
+from suffuse.errors import ConfigError
+from suffuse.schedules import Schedule
+
+__all__ = ["check", "cosine", "explicit", "karras", "uniform", "uniform_lambda"]
+
+
+def uniform(steps: int, schedule: Schedule, *, start: float = 1.0) -> list[float]:
+    """Even in the clock's time."""
+    return [start * (steps - i) / steps for i in range(steps + 1)]
+
+
+def cosine(steps: int, schedule: Schedule, *, start: float = 1.0) -> list[float]:
+    """Denser towards the data, ``u = start (1 - cos(pi/2 (1 - i/n)))``."""
+    return [start * (1 - math.cos(math.pi / 2 * (1 - i / steps))) for i in range(steps + 1)]
+
+
+def karras(
+    steps: int, schedule: Schedule, *, start: float = 1.0, rho: float = 7.0, sigma_max: float | None = None
+) -> list[float]:
+    """Even in ``(sigma / alpha)^(1/rho)``, down to the schedule's smallest level, then clean.
+
+    Args:
+        rho: curvature; 7 is the paper's choice.
+        sigma_max: begin at this sigma / alpha in place of the schedule's own; more suits a network than a large one.
+
+    References:
+        Karras et al. 2022, equation 5.
+    """
+    if rho <= 0:
+        raise ConfigError(f"sampler.grid.rho={rho}: must be positive")
+    high, low = _ends(schedule, start)
+    if sigma_max is not None:
+        if sigma_max <= 0:
+            raise ConfigError(f"sampler.grid.sigma_max={sigma_max}: must be positive")
+        high = max(high, -math.log(sigma_max))
+    a, b = math.exp(-high / rho), math.exp(-low / rho)
+    return _from_log_snr([-rho * math.log(a + (b - a) * _share(i, steps)) for i in range(steps)], schedule)
+
+
+def uniform_lambda(steps: int, schedule: Schedule, *, start: float = 1.0) -> list[float]:
+    """Even in the log-SNR, down to the schedule's smallest level, then clean."""
+    high, low = _ends(schedule, start)
+    return _from_log_snr([high + (low - high) * _share(i, steps) for i in range(steps)], schedule)
+
+
+def explicit(steps: int, schedule: Schedule, *, times: Sequence[float], start: float = 1.0) -> list[float]:
+    """The given times u themselves, each once; the final 0 may be left out."""
+    grid = [float(t) for t in times]
+    return grid if grid and grid[-1] == 0 else [*grid, 0.0]
+
+
+def check(grid: Sequence[float]) -> None:
+    """
+    Raises:
+        ConfigError: the grid does not fall from at most 1 to 0.
+    """
+    if len(grid) < 2 or not 0 < grid[0] <= 1 or grid[-1] != 0:
+        raise ConfigError(f"sampler.grid: needs falling times from at most 1 down to 0, not {_short(grid)}")
+    for earlier, later in zip(grid, grid[1:], strict=False):
+        if not later < earlier:
+            raise ConfigError(
+                f"sampler.grid: must fall, but {later:g} follows {earlier:g}; take fewer steps or another grid"
+            )
+
+
+def _share(index: int, steps: int) -> float:
+    return index / (steps - 1) if steps > 1 else 0.0
+
+
+def _ends(schedule: Schedule, start: float) -> tuple[float, float]:
+    high = float(schedule.log_snr(torch.tensor(start, dtype=torch.float64)))
+    return high, schedule.log_snr_max
+
+
+def _from_log_snr(levels: Sequence[float], schedule: Schedule) -> list[float]:
+    times: list[float] = schedule.time(torch.tensor(levels, dtype=torch.float64)).clamp(0, 1).tolist()
+    # The smallest level of a schedule may lie at its t = 0; it is still one step before the clean state.
+    times[-1] = max(times[-1], min(1e-12, *times[:-1], 1e-12) if len(times) > 1 else 1e-12)
+    return [*times, 0.0]
+
+
+def _short(grid: Sequence[float]) -> str:
+    shown = ", ".join(f"{t:g}" for t in grid[:6])
+    return f"[{shown}{', …' if len(grid) > 6 else ''}]"

@@ -1,0 +1,271 @@
+"""The settings of every command as records: their names, types and bounds, checked without torch.
+
+The shipped YAML files hold the same keys with comments and the same defaults; a test keeps the two equal. What belongs to
+one component (a backbone's width, a solver's eta) is declared by its constructor, not here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from functools import cache
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias, get_type_hints
+
+from suffuse.errors import ConfigError, suggest
+from suffuse.fitting import Component, Range, fit
+
+__all__ = [
+    "COMMANDS",
+    "EvaluateSettings",
+    "ProcessSettings",
+    "ReportSettings",
+    "SampleSettings",
+    "Settings",
+    "TrainSettings",
+    "TrainerSettings",
+    "check",
+]
+
+_Count: TypeAlias = Annotated[int, Range(least=1, most=1_000_000_000)]
+_Every: TypeAlias = Annotated[int, Range(least=0, most=1_000_000_000)]
+_Seed: TypeAlias = Annotated[int, Range(least=0, below=2**63)]
+_Steps: TypeAlias = Annotated[int, Range(least=1, most=100_000)]
+_Batch: TypeAlias = Annotated[int, Range(least=1, most=1_000_000)]
+_Named: TypeAlias = Annotated[dict[str, Any], Component()]
+_Scale: TypeAlias = Annotated[float, Range(least=0, below=float("inf"))]
+_Sampler: TypeAlias = Annotated[dict[str, Any], Component(steps=_Steps, grid=_Named)]
+_Guidance: TypeAlias = Annotated[dict[str, Any], Component(scale=_Scale)]
+_SamplerChange: TypeAlias = Annotated[dict[str, Any], Component(named=False, steps=_Steps, grid=dict[str, Any])]
+_GuidanceChange: TypeAlias = Annotated[dict[str, Any], Component(named=False, scale=_Scale)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """A record whose values are checked against its annotations when it is made.
+
+    Raises:
+        ConfigError: a value has the wrong type or lies out of bounds.
+    """
+
+    section: ClassVar[str] = ""
+
+    def __post_init__(self) -> None:
+        for name, hint in _hints(type(self)).items():
+            object.__setattr__(self, name, _settle(hint, getattr(self, name), self._key(name)))
+
+    @classmethod
+    def read(cls, values: Mapping[str, Any]) -> Self:
+        """The record with these values; keys that are left out keep their defaults.
+
+        Raises:
+            ConfigError: a key that the record does not have, one that it needs, or a wrong value.
+        """
+        hints = _hints(cls)
+        for name in values:
+            if name not in hints:
+                raise ConfigError(f"{cls._key(name)} is not a setting{suggest(name, hints)}")
+        try:
+            return cls(**values)
+        except TypeError as error:
+            raise ConfigError(f"{cls.section or 'configuration'}: {error}") from error
+
+    @classmethod
+    def _key(cls, name: str) -> str:
+        return f"{cls.section}.{name}" if cls.section else name
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainerSettings(Settings):
+    """Everything in the training loop that is a number or a switch.
+
+    Args:
+        steps: updates in all.
+        batch_size: samples of one update, over all processes and accumulated parts.
+        accumulate: parts in which the batch is computed, to save memory.
+        lr: peak learning rate of AdamW.
+        warmup: updates over which it rises from zero.
+        decay: how it falls afterwards: ``cosine`` to zero at the last step, ``rsqrt`` (inverse square root), ``constant``.
+        weight_decay, betas: of AdamW.
+        clip_norm: largest norm of the gradient; None leaves it.
+        ema: share of the averaged weights kept at each update.
+        condition_dropout: share of samples from which each condition is hidden, for classifier-free guidance.
+        precision: of the network's forward pass.
+        checkpoint_every, validate_every, preview_every: in steps; 0 is never (the last step is always saved).
+        log_every: in steps.
+        keep_checkpoints: how many of the newest stay.
+        validation_batches: batches of held-out data in one validation.
+        workers: processes that read data ahead.
+        threads: of torch on the CPU; None leaves torch's choice.
+        compile: the network through torch.compile.
+        channels_last: convolution weights and inputs in NHWC order.
+    """
+
+    section: ClassVar[str] = "trainer"
+
+    steps: _Count = 2000
+    batch_size: _Count = 128
+    accumulate: _Count = 1
+    lr: Annotated[float, Range(above=0, most=10)] = 1e-3
+    warmup: _Every = 100
+    decay: Literal["cosine", "rsqrt", "constant"] = "cosine"
+    weight_decay: Annotated[float, Range(least=0, most=10)] = 0.0
+    betas: tuple[Annotated[float, Range(least=0, below=1)], Annotated[float, Range(least=0, below=1)]] = (
+        0.9,
+        0.99,
+    )
+    clip_norm: Annotated[float, Range(above=0)] | None = 1.0
+    ema: Annotated[float, Range(least=0, below=1)] = 0.999
+    condition_dropout: Annotated[float, Range(least=0, most=1)] = 0.1
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    checkpoint_every: _Every = 500
+    validate_every: _Every = 500
+    preview_every: _Every = 1000
+    log_every: _Count = 50
+    keep_checkpoints: _Count = 3
+    validation_batches: _Count = 4
+    workers: Annotated[int, Range(least=0, most=1024)] = 0
+    threads: Annotated[int, Range(least=1, most=4096)] | None = None
+    compile: bool = False
+    channels_last: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.batch_size % self.accumulate:
+            raise ConfigError(f"trainer.accumulate={self.accumulate}: must divide trainer.batch_size={self.batch_size}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProcessSettings(Settings):
+    """How data is corrupted and what the network learns of it.
+
+    Args:
+        schedule: from the clock to (alpha, sigma).
+        parameterization: what the network emits.
+        weighting: how much an error counts at each noise level.
+        clock: which noise levels training visits.
+    """
+
+    section: ClassVar[str] = "process"
+
+    schedule: _Named
+    parameterization: Literal["x0", "eps", "v", "velocity", "score", "edm"] = "edm"
+    weighting: _Named
+    clock: _Named
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSettings(Settings):
+    """Settings of ``suffuse train``.
+
+    Args:
+        seed: decides everything random in the run.
+        device: ``auto`` (CUDA, then Apple's MPS, then the CPU) or a torch device.
+        init: a run whose weights are the start, for fine-tuning.
+        resume: a run to go on with.
+        modality: with the ``name`` of the plugin that gives data, backbone, decoder and metric.
+    """
+
+    seed: _Seed = 0
+    device: str = "auto"
+    init: str | None = None
+    resume: str | None = None
+    modality: _Named
+    data: _Named
+    backbone: _Named
+    decoder: _Named
+    metric: _Named
+    process: ProcessSettings
+    trainer: TrainerSettings = field(default_factory=TrainerSettings)
+    sampler: _Sampler
+    guidance: _Guidance
+    callbacks: dict[str, _Named] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _RunSettings(Settings):
+    run: str
+    checkpoint: Annotated[int, Range(least=0)] | None = None
+    seed: _Seed = 0
+    sampler: _SamplerChange = field(default_factory=dict)
+    guidance: _GuidanceChange = field(default_factory=dict)
+    device: str = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleSettings(_RunSettings):
+    """Settings of ``suffuse sample``. ``sampler`` and ``guidance`` hold what differs from the run's own.
+
+    Args:
+        run: the run directory, or a checkpoint in it.
+        checkpoint: the step of one of its checkpoints; None is the newest.
+        n: how many samples.
+        indices: which samples of the seed; None is 0 to n - 1.
+        condition: a value, or a list of values, by condition name.
+        out: where the samples go; None is a new folder in the run.
+        task: None draws from noise, ``vary`` starts from ``input``, ``inpaint`` makes the part under ``mask`` anew.
+        strength: how far ``vary`` goes back towards noise.
+        compute_batch: samples computed at once; results are equal in every bit for equal values of it.
+    """
+
+    n: Annotated[int, Range(least=1, most=100_000_000)] = 16
+    indices: list[Annotated[int, Range(least=0)]] | None = None
+    condition: dict[str, Any] = field(default_factory=dict)
+    out: str | None = None
+    task: Literal["vary", "inpaint"] | None = None
+    input: str | None = None
+    mask: str | None = None
+    strength: Annotated[float, Range(above=0, most=1)] = 0.5
+    compute_batch: _Batch = 64
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.task and self.input is None:
+            raise ConfigError(f"task={self.task} needs input=FILE")
+        if self.task == "inpaint" and self.mask is None:
+            raise ConfigError("task=inpaint needs mask=FILE, which marks the part to make anew")
+        if self.task is None and (self.input or self.mask):
+            raise ConfigError(f"{'input' if self.input else 'mask'} needs a task: task=vary or task=inpaint")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateSettings(_RunSettings):
+    """Settings of ``suffuse evaluate``: those of drawing the samples that are scored."""
+
+    n: Annotated[int, Range(least=2, most=100_000_000)] = 2000
+    compute_batch: _Batch = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportSettings(_RunSettings):
+    """Settings of ``suffuse report``: those of drawing the samples that it shows."""
+
+
+COMMANDS: dict[str, type[Settings]] = {
+    "train": TrainSettings,
+    "sample": SampleSettings,
+    "evaluate": EvaluateSettings,
+    "report": ReportSettings,
+}
+
+
+def check(command: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration of a command as plain data, every value of the type that its record declares.
+
+    Raises:
+        ConfigError: a key, a type or a value is wrong.
+    """
+    return asdict(COMMANDS[command].read(config))
+
+
+@cache
+def _hints(record: type[Settings]) -> dict[str, Any]:
+    hints = get_type_hints(record, include_extras=True)
+    return {part.name: hints[part.name] for part in fields(record)}
+
+
+def _settle(hint: Any, value: Any, key: str) -> Any:
+    if isinstance(hint, type) and issubclass(hint, Settings):
+        if isinstance(value, hint):
+            return value
+        return hint.read(fit(dict[str, Any], value, key))
+    return fit(hint, value, key)

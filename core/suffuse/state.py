@@ -1,0 +1,72 @@
+"""What is diffused: the named fields of a batch.
+
+An image is ``{"pixels"}``, a molecule ``{"atoms", "bonds"}``, a crystal ``{"positions", "lattice", "atoms"}``. One
+network sees the whole state and one sampler moves all of its fields, which is what keeps the core free of
+modalities.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+__all__ = ["State"]
+
+
+@dataclass(frozen=True, eq=False)
+class State(Mapping[str, Tensor]):
+    """The fields of a batch by name, and the mask that samples of different size share. Immutable.
+
+    Args:
+        fields: tensors with the batch first, ``[B, ...]``.
+        mask: ``[B, N]`` of bool, true where an element is real; None where every sample has the same size.
+    """
+
+    fields: Mapping[str, Tensor]
+    mask: Tensor | None = None
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self.fields[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.fields)
+
+    def __len__(self) -> int:
+        return len(self.fields)
+
+    @property
+    def batch_size(self) -> int:
+        """The number of samples B."""
+        return next(iter(self.fields.values())).shape[0]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the fields lie."""
+        return next(iter(self.fields.values())).device
+
+    def replace(self, **fields: Tensor) -> State:
+        """The same state with some fields exchanged."""
+        return State({**self.fields, **fields}, self.mask)
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> State:
+        """The function applied to every field and to the mask: moves, slices and copies."""
+        mask = None if self.mask is None else function(self.mask)
+        return State({name: function(value) for name, value in self.fields.items()}, mask)
+
+    def to(self, device: torch.device | str) -> State:
+        """Every tensor on the device."""
+        return self.map(lambda value: value.to(device, non_blocking=True))
+
+    def rows(self, index: slice | Tensor) -> State:
+        """The chosen samples."""
+        return self.map(lambda value: value[index])
+
+    @staticmethod
+    def cat(states: list[State]) -> State:
+        """Samples of several states, one after another."""
+        first = states[0]
+        mask = None if first.mask is None else torch.cat([s.mask for s in states if s.mask is not None])
+        return State({name: torch.cat([s[name] for s in states]) for name in first}, mask)

@@ -1,0 +1,6 @@
+"""From data to a trained denoiser: objective, clock draws, averaging, checkpoints, and the loop."""
+
+from suffuse.training.checkpoints import Checkpoint, Checkpoints
+from suffuse.training.trainer import Trainer, TrainerSettings
+
+__all__ = ["Checkpoint", "Checkpoints", "Trainer", "TrainerSettings"]

@@ -1,0 +1,392 @@
+"""The training loop.
+
+Order, augmentation, noise levels and noise are functions of (seed, position), so that the state of a run is its
+weights, its optimizer and one number, the step: to resume is to load these and go on.
+"""
+
+from __future__ import annotations
+
+import math
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from suffuse import noise
+from suffuse.data import Decoder, Split
+from suffuse.denoiser import Denoise, Denoiser
+from suffuse.errors import ConfigError, RunError
+from suffuse.training.averaging import Average
+from suffuse.training.callbacks import Callback
+from suffuse.training.checkpoints import Checkpoint, Checkpoints
+from suffuse.training.engine import Engine, SingleProcess
+from suffuse.training.feed import Feed, indices_at
+from suffuse.training.objective import Objective
+from suffuse.training.progress import Progress
+
+__all__ = ["Interrupted", "Trainer", "TrainerSettings", "learning_rate"]
+
+
+class Interrupted(Exception):  # noqa: N818 - it is no error
+    """Training was asked to stop; everything up to ``step`` is saved."""
+
+    def __init__(self, step: int, signal_number: int) -> None:
+        super().__init__(f"interrupted after step {step}")
+        self.step = step
+        self.signal_number = signal_number
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainerSettings:
+    """Everything in the loop that is a number or a switch.
+
+    Args:
+        steps: updates in all.
+        batch_size: samples of one update, over all processes and accumulated parts.
+        accumulate: parts in which the batch is computed, to save memory.
+        lr: peak learning rate of AdamW.
+        warmup: updates over which it rises from zero.
+        decay: how it falls afterwards: ``cosine`` to zero at the last step, ``rsqrt`` (inverse square
+            root), ``constant``.
+        weight_decay, betas: of AdamW.
+        clip_norm: largest norm of the gradient; None leaves it.
+        ema: share of the averaged weights kept at each update.
+        checkpoint_every, validate_every, preview_every, log_every: in steps; 0 is never (the last step
+            is always saved).
+        keep_checkpoints: how many of the newest stay.
+        validation_batches: batches of held-out data in one validation.
+        workers: processes that read data ahead.
+        compile: the network through torch.compile.
+        channels_last: convolution weights and inputs in NHWC order.
+    """
+
+    steps: int = 2000
+    batch_size: int = 128
+    accumulate: int = 1
+    lr: float = 1e-3
+    warmup: int = 100
+    decay: str = "cosine"
+    weight_decay: float = 0.0
+    betas: tuple[float, float] = (0.9, 0.99)
+    clip_norm: float | None = 1.0
+    ema: float = 0.999
+    checkpoint_every: int = 500
+    validate_every: int = 500
+    preview_every: int = 1000
+    log_every: int = 50
+    keep_checkpoints: int = 3
+    validation_batches: int = 4
+    workers: int = 0
+    compile: bool = False
+    channels_last: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "accumulate", "log_every", "keep_checkpoints"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"trainer.{name}={getattr(self, name)}: must be at least 1")
+        if self.batch_size % self.accumulate:
+            raise ConfigError(f"trainer.accumulate={self.accumulate}: must divide trainer.batch_size={self.batch_size}")
+        if self.decay not in ("cosine", "rsqrt", "constant"):
+            raise ConfigError(f"trainer.decay={self.decay}: known are cosine, rsqrt, constant")
+
+
+def learning_rate(step: int, settings: TrainerSettings) -> float:
+    """The rate of update number ``step`` (from 0)."""
+    rise = min(1.0, (step + 1) / settings.warmup) if settings.warmup else 1.0
+    if settings.decay == "cosine":
+        fall = 0.5 * (1 + math.cos(math.pi * step / settings.steps))
+    elif settings.decay == "rsqrt":
+        fall = math.sqrt(max(settings.warmup, 1) / max(step + 1, settings.warmup, 1))
+    else:
+        fall = 1.0
+    return settings.lr * rise * fall
+
+
+@dataclass(kw_only=True)
+class Trainer:
+    """Trains a denoiser on a split of data.
+
+    Args:
+        denoiser: what is trained, in place.
+        objective: what it is trained for.
+        train, heldout: data; held-out data may be None.
+        decoder: turns data into states.
+        directory: of the run; checkpoints go to ``checkpoints/`` in it.
+        settings: numbers and switches.
+        seed: decides everything random.
+        engine: what runs it.
+        describe: plain data that goes into every checkpoint beside the step.
+        callbacks: what else watches.
+        preview: called with (denoiser with averaged weights, step) every ``preview_every`` steps.
+        log: called with (step, figures); the run directory appends them to ``metrics.jsonl``.
+    """
+
+    denoiser: Denoiser
+    objective: Objective
+    train: Split
+    decoder: Decoder
+    directory: Path
+    settings: TrainerSettings = field(default_factory=TrainerSettings)
+    heldout: Split | None = None
+    seed: int = 0
+    engine: Engine = field(default_factory=SingleProcess)
+    describe: Mapping[str, Any] = field(default_factory=dict)
+    callbacks: Sequence[Callback] = ()
+    preview: Callable[[Denoiser, int], None] | None = None
+    log: Callable[[int, Mapping[str, float]], None] | None = None
+
+    def __post_init__(self) -> None:
+        if not len(self.train):
+            raise ConfigError("data: the training split is empty")
+        settings = self.settings
+        self.step = 0
+        self.checkpoints = Checkpoints(self.directory / "checkpoints", settings.keep_checkpoints)
+        if settings.channels_last:
+            self.denoiser.to(memory_format=torch.channels_last)
+        self.denoiser.to(self.engine.device)
+        self.average = Average(self.denoiser, settings.ema)
+        self.optimizer = torch.optim.AdamW(
+            self.denoiser.parameters(),
+            settings.lr,
+            settings.betas,
+            weight_decay=settings.weight_decay,
+            fused=True,
+        )
+        prepared = self.engine.prepare(self.denoiser)
+        self._network = cast(Denoise, torch.compile(prepared) if settings.compile else prepared)
+        self._losses: list[Tensor] = []
+        self._norms: list[Tensor] = []
+        self._signal = 0
+
+    def fit(self) -> None:
+        """Train until ``settings.steps``, saving on the way and at the end.
+
+        Raises:
+            Interrupted: a signal asked to stop; the step reached is saved.
+            RunError: the loss is not finite, or a checkpoint could not be written.
+        """
+        settings = self.settings
+        for callback in self.callbacks:
+            callback.started(self.directory, self.step)
+        progress = Progress(settings.steps, self.step, settings.batch_size)
+        since = time.perf_counter()
+        try:
+            with self._signals():
+                for parts in self._parts():
+                    self._update(parts)
+                    self.step += 1
+                    last = self.step == settings.steps
+                    if self.step % settings.log_every == 0 or last:
+                        rate = len(self._losses) * settings.batch_size / (time.perf_counter() - since)
+                        figures = self._figures()
+                        progress.update(self.step, figures["loss"], rate)
+                        self._report({**figures, "samples_per_second": rate})
+                        since = time.perf_counter()
+                    if self._due(settings.validate_every, last) and self.heldout is not None:
+                        self._report({"validation_loss": self.validate()})
+                        since = time.perf_counter()
+                    if self._due(settings.preview_every, last) and self.preview is not None:
+                        self.preview(self.average.model, self.step)
+                        since = time.perf_counter()
+                    if self._due(settings.checkpoint_every, last) or self._signal:
+                        self.save()
+                        since = time.perf_counter()
+                    if self._signal and not last:
+                        raise Interrupted(self.step, self._signal)
+        finally:
+            progress.close()
+            for callback in self.callbacks:
+                callback.finished(self.step)
+
+    def _parts(self) -> Iterator[list[tuple[range, Any]]]:
+        """For each step, its parts as (rows in the batch, encoded data)."""
+        total = self.settings.batch_size
+        size = total // self.settings.accumulate
+        feed = Feed(
+            split=self.train,
+            decoder=self.decoder,
+            seed=self.seed,
+            workers=self.settings.workers,
+            pin=self.engine.device.type == "cuda",
+        )
+        rows = [range(start, start + size) for start in range(0, total, size)]
+        first, last = self.step * total, self.settings.steps * total
+        stream = feed.batches([range(at, at + size) for at in range(first, last, size)])
+        for _ in range(self.step, self.settings.steps):
+            yield [(part, next(stream)) for part in rows]
+
+    def _update(self, parts: list[tuple[range, Any]]) -> None:
+        settings = self.settings
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.step, settings)
+        self.denoiser.train()
+        total_loss: Tensor | None = None
+        for rows, (clean, conditions) in parts:
+            clean = clean.to(self.engine.device)
+            conditions = {name: value.to(self.engine.device, non_blocking=True) for name, value in conditions.items()}
+            with self.engine.autocast():
+                each = self.objective(
+                    self._network,
+                    clean,
+                    conditions,
+                    seed=self.seed,
+                    step=self.step,
+                    rows=rows,
+                    total=settings.batch_size,
+                )
+            loss = each.sum() / settings.batch_size
+            self.engine.backward(loss)
+            total_loss = loss.detach() if total_loss is None else total_loss + loss.detach()
+        assert total_loss is not None
+        self._norms.append(self.engine.step(self.optimizer, settings.clip_norm))
+        self._losses.append(self.engine.reduce(total_loss))
+        self.average.update()
+
+    def _due(self, every: int, last: bool) -> bool:
+        return last or (every > 0 and self.step % every == 0)
+
+    def _figures(self) -> dict[str, float]:
+        """Mean loss and gradient norm since the last call, read from the device at once."""
+        losses, norms = torch.stack(self._losses), torch.stack(self._norms)
+        self._check(losses)
+        self._losses.clear()
+        self._norms.clear()
+        return {
+            "loss": float(losses.mean()),
+            "gradient_norm": float(norms.mean()),
+            "lr": learning_rate(self.step - 1, self.settings),
+        }
+
+    def _check(self, losses: Tensor) -> None:
+        """Stop at the first loss that is not finite; run before every checkpoint, so that nothing of it is saved."""
+        bad = (~torch.isfinite(losses)).nonzero()
+        if not len(bad):
+            return
+        step = self.step - len(losses) + int(bad[0])
+        total = self.settings.batch_size
+        indices = indices_at(self.seed, len(self.train), range(step * total, (step + 1) * total))
+        saved = self.checkpoints.steps()
+        kept = f"the checkpoint of step {saved[-1]} is intact" if saved else "no checkpoint had been written"
+        shown = ", ".join(map(str, indices[:8])) + (", …" if total > 8 else "")
+        raise RunError(
+            f"the loss is {float(losses[int(bad[0])])} at step {step + 1} (training items {shown}); {kept}; "
+            "try a smaller trainer.lr, or look at these items"
+        )
+
+    def _report(self, figures: Mapping[str, float]) -> None:
+        if self.log is not None:
+            self.log(self.step, figures)
+        for callback in self.callbacks:
+            callback.logged(self.step, figures)
+
+    @torch.no_grad()
+    def validate(self) -> float:
+        """The loss of the averaged weights on held-out data, at the same items, levels and noise every time."""
+        assert self.heldout is not None
+        size = min(self.settings.batch_size // self.settings.accumulate, len(self.heldout))
+        count = min(self.settings.validation_batches, len(self.heldout) // size)
+        total = 0.0
+        for index in range(count):
+            batch = self.heldout.gather(range(index * size, (index + 1) * size))
+            clean = self.decoder.encode(batch.values).to(self.engine.device)
+            conditions = {name: value.to(self.engine.device) for name, value in batch.conditions.items()}
+            with self.engine.autocast():
+                each = self.objective(
+                    self.average.model,
+                    clean,
+                    conditions,
+                    seed=noise.key(self.seed, "validation"),
+                    step=index,
+                    rows=range(size),
+                    total=size,
+                )
+            total += float(each.mean())
+        return total / count
+
+    def save(self) -> Path:
+        """Commit a checkpoint of this step."""
+        if self._losses:
+            self._check(torch.stack(self._losses))
+        optimizer = {
+            f"{index}.{name}": value
+            for index, entry in self.optimizer.state_dict()["state"].items()
+            for name, value in entry.items()
+        }
+        path = self.checkpoints.save(
+            Checkpoint(
+                step=self.step,
+                tensors={
+                    "model": self.denoiser.state_dict(),
+                    "average": self.average.model.state_dict(),
+                    "optimizer": optimizer,
+                },
+                state={**self.describe, "seed": self.seed, "average_updates": self.average.updates},
+            )
+        )
+        for callback in self.callbacks:
+            callback.saved(self.step, path)
+        return path
+
+    def resume(self, step: int | None = None) -> None:
+        """Take up a saved step, the newest by default.
+
+        Raises:
+            RunError: there is no whole checkpoint, or it does not fit this network.
+        """
+        checkpoint = self.checkpoints.load(step)
+        load_weights(self.denoiser, checkpoint.tensors["model"])
+        load_weights(self.average.model, checkpoint.tensors["average"])
+        self.average.updates = int(checkpoint.state["average_updates"])
+        groups = self.optimizer.state_dict()["param_groups"]
+        state: dict[int, dict[str, Tensor]] = {}
+        for key, value in checkpoint.tensors["optimizer"].items():
+            index, _, name = key.partition(".")
+            state.setdefault(int(index), {})[name] = value
+        self.optimizer.load_state_dict({"state": state, "param_groups": groups})
+        self.step = checkpoint.step
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        """SIGINT and SIGTERM only raise a flag, which the loop reads between two steps; a second one acts at once."""
+
+        def flag(number: int, frame: object) -> None:
+            if self._signal:
+                signal.signal(number, before[number])
+                signal.raise_signal(number)
+            self._signal = number
+
+        before: dict[int, Any] = {}
+        try:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                before[number] = signal.signal(number, flag)
+        except ValueError:  # not the main thread: whoever runs us handles signals
+            pass
+        try:
+            yield
+        finally:
+            for caught, handler in before.items():
+                signal.signal(caught, handler)
+
+
+def load_weights(model: torch.nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Put weights into a network of exactly their shape.
+
+    Raises:
+        RunError: a name or a shape differs; the first is named.
+    """
+    own = model.state_dict()
+    for name in own.keys() ^ weights.keys():
+        place = "the checkpoint" if name in own else "this network"
+        raise RunError(f"the weights do not fit this network: {name} is missing from {place}")
+    for name, value in weights.items():
+        if own[name].shape != value.shape:
+            raise RunError(
+                f"the weights do not fit this network: {name} is {list(value.shape)}, not {list(own[name].shape)}"
+            )
+    model.load_state_dict(dict(weights))

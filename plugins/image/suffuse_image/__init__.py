@@ -1,0 +1,1 @@
+"""Images for suffuse: data sources, backbones, the pixel decoder and metrics."""

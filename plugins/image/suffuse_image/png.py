@@ -1,0 +1,61 @@
+"""PNG files that say where they come from, written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, PngImagePlugin
+
+from suffuse.errors import DataError
+from suffuse_image.data.pictures import open_picture
+
+__all__ = ["KEYWORD", "read_record", "write_png"]
+
+KEYWORD = "suffuse"
+"""Of the iTXt chunk that holds the provenance record as JSON (PNG specification, section 11.3.3.4)."""
+
+
+def write_png(image: Image.Image, path: Path, record: Mapping[str, Any] | None = None) -> None:
+    """Write ``image`` to ``path`` with its provenance ``record``; a failure leaves what was there before.
+
+    Raises:
+        DataError: the file cannot be written.
+    """
+    information = PngImagePlugin.PngInfo()
+    if record is not None:
+        information.add_itxt(KEYWORD, json.dumps(record, default=str))
+    hidden = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        try:
+            image.save(hidden, format="PNG", pnginfo=information)
+            hidden.replace(path)
+        finally:
+            hidden.unlink(missing_ok=True)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written ({error.strerror or error})") from error
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """The provenance record inside a PNG that `write_png` wrote.
+
+    Raises:
+        DataError: the file is missing, is no picture, or carries no record.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    text = open_picture(data, str(path)).info.get(KEYWORD)
+    if text is None:
+        raise DataError(f"{path}: no provenance record in it; a program that saved it again may have dropped it")
+    try:
+        record = json.loads(text)
+    except ValueError as error:
+        raise DataError(f"{path}: its provenance record is damaged ({error})") from error
+    if not isinstance(record, dict):
+        raise DataError(f"{path}: its provenance record is damaged (a {type(record).__name__})")
+    return record
