@@ -1,4 +1,4 @@
-"""What every benchmark shares: the machine, fair timing, tables, and the record that the documentation is made from.
+"""What every benchmark shares: the machine, fair timing, and the record that the documentation is made from.
 
 A benchmark is a function from `Options` to `Findings`. Whoever runs it adds the machine, the date and the command, and
 keeps all of it as one small JSON file, so that every published number can be traced to the command that made it.
@@ -25,7 +25,6 @@ __all__ = [
     "Table",
     "interleaved",
     "machine",
-    "markdown",
     "read",
     "write",
 ]
@@ -178,27 +177,6 @@ def _processor() -> str:
     facts = {key.strip(): value.strip() for key, colon, value in reversed(list(pairs)) if colon}
     name = facts.get("model name", platform.machine())
     return f"{name} (family {facts['cpu family']}, model {facts['model']})" if "cpu family" in facts else name
-
-
-def markdown(table: Table) -> str:
-    """A table as Markdown, aligned so that it also reads well in a terminal."""
-    grid = [list(table.columns), *([shown(cell) for cell in row] for row in table.rows)]
-    widths = [max(map(len, column)) for column in zip(*grid, strict=True)]
-    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
-    lines = []
-    for row in (grid[0], rule, *grid[1:]):
-        cells = [row[0].ljust(widths[0]), *(text.rjust(width) for text, width in zip(row[1:], widths[1:], strict=True))]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def shown(cell: Cell) -> str:
-    """A cell as text: whole numbers with commas, others to four digits."""
-    if cell is None:
-        return ""
-    if isinstance(cell, float):
-        return f"{cell:.4g}" if abs(cell) < 1000 else f"{cell:,.0f}"
-    return f"{cell:,}" if isinstance(cell, int) else cell
 
 
 def write(record: Record, folder: Path) -> Path:

@@ -6,10 +6,6 @@ python examples/from_objects.py [STEPS]
 import sys
 from pathlib import Path
 
-from suffuse_image.backbones.unet import UNet
-from suffuse_image.data import Digits
-from suffuse_image.decoder import Pixels
-
 from suffuse.denoiser import Denoiser
 from suffuse.guidance import ClassifierFree
 from suffuse.processes import Gaussian, JointProcess
@@ -19,6 +15,9 @@ from suffuse.training import Trainer, TrainerSettings
 from suffuse.training.clock import LogNormal
 from suffuse.training.objective import Objective
 from suffuse.training.weightings import edm
+from suffuse_image.backbones.unet import UNet
+from suffuse_image.data import Digits
+from suffuse_image.decoder import Pixels
 
 
 def main(steps: int = 500, directory: Path = Path("runs/from-objects")) -> None:

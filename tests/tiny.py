@@ -108,7 +108,7 @@ def trainer(directory: Path, split: Split | None = None, *, seed: int = 0, **set
     known = TrainerSettings.__dataclass_fields__
     loop = {"steps": 12, "batch_size": 16, "warmup": 2, "log_every": 4, "checkpoint_every": 6}
     loop.update({name: settings.pop(name) for name in list(settings) if name in known})
-    split = split or Points(jitter=0.05)
+    split = Points(jitter=0.05) if split is None else split
     return Trainer(
         denoiser=denoiser(conditions=split.conditions),
         objective=Objective(process(scale=0.7), LogNormal(), edm(), "edm", split.conditions),

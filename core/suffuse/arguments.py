@@ -7,7 +7,7 @@ modality's options, keys that exist only once a run is known, text that the gram
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +16,8 @@ from suffuse.errors import ConfigError, RunError, suggest
 __all__ = ["chosen_modalities", "prepare"]
 
 _FLAGS = {
-    "--help": 0, "-h": 0, "--hydra-help": 0, "--version": 0, "--resolve": 0, "--run": 0, "-r": 0, "--multirun": 0, "-m": 0,
+    "--help": 0, "-h": 0, "--hydra-help": 0, "--version": 0, "--resolve": 0, "--run": 0, "-r": 0,
+    "--multirun": 0, "-m": 0,
     "--cfg": 1, "-c": 1, "--package": 1, "-p": 1, "--info": 1, "-i": 1,
     "--config-path": 1, "-cp": 1, "--config-name": 1, "-cn": 1, "--config-dir": 1, "-cd": 1,
 }  # fmt: skip
@@ -89,7 +90,7 @@ def prepare(command: str, arguments: Sequence[str], folders: Mapping[str, Path])
     return [*(_quoted(o, sweeping) for o in overrides), *flags]
 
 
-def chosen_modalities(arguments: Sequence[str] | map[str]) -> list[str]:
+def chosen_modalities(arguments: Iterable[str]) -> list[str]:
     """The modalities that arguments name: several in a sweep, none where it is left to a configuration file."""
     chosen = [o.value for o in map(_Override.of, arguments) if o.key == "modality" and o.value and "~" not in o.prefix]
     return [name.strip() for name in chosen[-1].split(",")] if chosen else []
@@ -205,7 +206,7 @@ def _open(override: _Override, command: str, chosen: set[str]) -> _Override:
 
 
 def _quoted(override: _Override, sweeping: bool) -> str:
-    """The override, with its value in quotes where Hydra's grammar would refuse it or take a path for something else."""
+    """The override, with its value in quotes where Hydra's grammar would refuse it or misread a path."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 

@@ -9,10 +9,13 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from suffuse.complaints import complain
-from suffuse.errors import ConfigError, PluginError, SuffuseError, suggest
-from suffuse.plugins import Registry
+from suffuse.errors import ConfigError, SuffuseError, suggest
+
+if TYPE_CHECKING:
+    from suffuse.plugins import Registry
 
 __all__ = ["main"]
 
@@ -87,22 +90,21 @@ def _dispatch(arguments: list[str]) -> int:
 
 
 def _composed(command: str, typed: list[str]) -> int:
-    from suffuse.arguments import chosen_modalities, prepare
+    from suffuse.arguments import prepare
+    from suffuse.composition import check_modalities, conf_folders
+    from suffuse.plugins import Registry
 
     registry = Registry()
     asks_help = bool({"-h", "--help"} & set(typed))
-    modalities = chosen_modalities([word for word in typed if not word.startswith("-")])
-    for name in modalities:
-        _check_modality(name, registry)
+    modalities = check_modalities([word for word in typed if not word.startswith("-")], registry)
     if asks_help and command == "train" and not modalities:
         print(_modalities_help(registry))
         return 0
-    from suffuse.composition import conf_folders
-    from suffuse.launch import launch
-
     prepared = prepare(command, typed, conf_folders(registry))
     if command != "train" and not asks_help and not _has_run(prepared):
         raise ConfigError(f"run=DIR is needed: the folder that `suffuse train` made; {_EXAMPLES[command][0]}")
+    from suffuse.launch import launch
+
     return launch(command, prepared, registry)
 
 
@@ -111,24 +113,9 @@ def _has_run(arguments: list[str]) -> bool:
     return any(argument.startswith(("run=", *looks)) for argument in arguments)
 
 
-def _check_modality(name: str, registry: Registry) -> None:
-    """Say what is wrong with a modality before Hydra says less.
-
-    Raises:
-        PluginError: no plugin has it, two have, or its configuration is missing.
-    """
-    try:
-        found = registry[name]
-    except PluginError as error:
-        raise PluginError(f"modality={name}: {error}") from None
-    if found.conf is None or not (found.conf / "modality" / f"{name}.yaml").is_file():
-        raise PluginError(
-            f"plugin {name!r} (from {found.distribution}) has no conf/modality/{name}.yaml; reinstall it or tell its author"
-        )
-
-
 def _plugins(arguments: list[str]) -> int:
     from suffuse.environment import list_plugins
+    from suffuse.plugins import Registry
 
     wrong = [argument for argument in arguments if argument not in ("-v", "--verbose")]
     if wrong:
@@ -152,6 +139,7 @@ def _complete(arguments: list[str]) -> int:
             return 0
         os.environ["COMP_LINE"] = re.sub(rf"(?<=\s){re.escape(command)}\s", "", line, count=1)
     from suffuse.launch import launch
+    from suffuse.plugins import Registry
 
     return launch(command, arguments, Registry())
 

@@ -107,7 +107,7 @@ def _plain(text: str) -> str:
     mandatory = re.match(r"You must specify '([^']+)'", text)
     if mandatory:
         options = [line.strip() for line in text.partition("Available options:")[2].splitlines() if line.strip()]
-        return f"{mandatory[1]}=NAME is needed; known: {', '.join(options)}"
+        return f"{mandatory[1]}=NAME is needed (known: {', '.join(options)})"
     ambiguous = re.match(r"Ambiguous value for argument '([^=']+)=(.*?)'\n", text)
     if ambiguous:
         key, value = ambiguous[1], ambiguous[2]

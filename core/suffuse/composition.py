@@ -6,16 +6,15 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from suffuse.arguments import prepare
+from suffuse.arguments import chosen_modalities, prepare
 from suffuse.complaints import explain
-from suffuse.errors import ConfigError, SuffuseError
+from suffuse.errors import ConfigError, PluginError, SuffuseError
 from suffuse.plugins import CORE, Found, Registry
-from suffuse.settings import check
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-__all__ = ["add_search_path", "compose", "conf_folder", "conf_folders", "plain", "version_base"]
+__all__ = ["add_search_path", "check_modalities", "compose", "conf_folder", "conf_folders", "plain", "version_base"]
 
 
 def conf_folder() -> Path:
@@ -27,6 +26,26 @@ def conf_folder() -> Path:
 def conf_folders(registry: Registry) -> dict[str, Path]:
     """The configuration folders by owner: the core, and each installed plugin that has one."""
     return {CORE: conf_folder(), **{name: found.conf for name, found in registry.found.items() if found.conf}}
+
+
+def check_modalities(arguments: Iterable[str], registry: Registry) -> list[str]:
+    """The modalities that arguments name. Says what is wrong with one before Hydra says less.
+
+    Raises:
+        PluginError: no plugin has it, two have, or its configuration is missing.
+    """
+    chosen = chosen_modalities(arguments)
+    for name in chosen:
+        try:
+            found = registry[name]
+        except PluginError as error:
+            raise PluginError(f"modality={name}: {error}") from None
+        if found.conf is None or not (found.conf / "modality" / f"{name}.yaml").is_file():
+            raise PluginError(
+                f"plugin {name!r} (from {found.distribution}) has no conf/modality/{name}.yaml; "
+                "reinstall it or tell its author"
+            )
+    return chosen
 
 
 def compose(*overrides: str, command: str = "train") -> dict[str, Any]:
@@ -41,6 +60,7 @@ def compose(*overrides: str, command: str = "train") -> dict[str, Any]:
     import hydra
 
     registry = Registry()
+    check_modalities(overrides, registry)
     folders = conf_folders(registry)
     arguments = prepare(command, overrides, folders)
     add_search_path(registry.found.values())
@@ -63,6 +83,8 @@ def plain(command: str, config: DictConfig) -> dict[str, Any]:
         ConfigError: a value is missing, or a key, a type or a value is wrong.
     """
     from omegaconf import OmegaConf
+
+    from suffuse.settings import check
 
     missing = sorted(OmegaConf.missing_keys(config))
     if missing:
@@ -87,7 +109,7 @@ def add_search_path(plugins: Iterable[Found]) -> None:
 
     folders = [(found.name, found.conf.as_posix()) for found in plugins if found.conf]
 
-    class SuffusePlugins(SearchPathPlugin):  # type: ignore[misc]
+    class SuffusePlugins(SearchPathPlugin):
         def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
             for name, folder in folders:
                 search_path.append(f"suffuse plugin {name}", f"file://{folder}")

@@ -92,9 +92,12 @@ class Scalar(Condition):
 
     def parse(self, value: Any, name: str) -> float:
         try:
-            return float(value)
+            number = float(value)
         except (TypeError, ValueError):
-            raise ConfigError(f"condition.{name}={value}: not a number") from None
+            number = math.nan
+        if not math.isfinite(number):
+            raise ConfigError(f"condition.{name}={value}: not a finite number (null asks for nothing)")
+        return number
 
     def present(self, value: Tensor) -> Tensor:
         return ~value.isnan()
@@ -120,7 +123,9 @@ class Vector(Condition):
         try:
             vector = torch.as_tensor([float(v) for v in value])
         except (TypeError, ValueError):
-            raise ConfigError(f"condition.{name}={value}: not a list of numbers") from None
+            vector = torch.full((1,), math.nan)
+        if not vector.isfinite().all():
+            raise ConfigError(f"condition.{name}={value}: not a list of finite numbers")
         if len(vector) != self.size:
             raise ConfigError(f"condition.{name} has {len(vector)} numbers; this run takes {self.size}")
         return vector
@@ -197,4 +202,7 @@ def condition_from_json(data: Mapping[str, Any]) -> Condition:
     )
     if kind not in _KINDS:
         raise RunError(f"unknown kind of condition {kind!r}{suggest(str(kind), _KINDS)}")
-    return _KINDS[kind](**settings)
+    try:
+        return _KINDS[kind](**settings)
+    except TypeError as error:
+        raise RunError(f"the description of a condition is not readable ({error}): {dict(data)}") from error

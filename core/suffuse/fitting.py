@@ -82,7 +82,7 @@ class Component:
         }
 
     def __str__(self) -> str:
-        return "that describe a component"
+        return "with a name" if self.named else ""
 
 
 def fit(hint: Any, value: Any, key: str) -> Any:
@@ -105,11 +105,8 @@ def fit(hint: Any, value: Any, key: str) -> Any:
     if origin in (typing.Union, types.UnionType):
         return _fit_union(hint, value, key)
     if origin is Literal:
-        if value not in arguments or isinstance(value, bool) != any(
-            value is a for a in (True, False) if a in arguments
-        ):
-            hint_of_name = suggest(value, [str(a) for a in arguments]) if isinstance(value, str) else ""
-            raise ConfigError(f"{key}={shown(value)}: must be {_words(hint)}{hint_of_name}")
+        if not any(type(value) is type(allowed) and value == allowed for allowed in arguments):
+            raise ConfigError(f"{key}={shown(value)}: must be {_words(hint)}{suggest(str(value), map(str, arguments))}")
         return value
     plain = origin or hint
     if plain is float and isinstance(value, int) and not isinstance(value, bool):

@@ -59,7 +59,7 @@ def _run(command: str, config: DictConfig) -> None:
     try:
         checked = plain(command, config)
         if resuming:
-            _remember(directory, list(settings.overrides.task))
+            _remember(directory, [word for word in settings.overrides.task if not word.startswith("resume=")])
         getattr(importlib.import_module(f"suffuse.commands.{command}"), command)(checked, directory)
     except Exception as error:
         code = exit_code(error)

@@ -29,15 +29,15 @@ class Layout:
     def clean(self, value: Tensor, mask: Tensor | None) -> Tensor:
         """``value`` with its padding at zero."""
         real = self.mask(value, mask)
-        return value if real is None else value * real
+        return value if real is None else value.masked_fill(~real, 0)  # a product would keep NaN and infinity
 
     def mean(self, value: Tensor, mask: Tensor | None) -> Tensor:
         """The mean over the real entries of each sample, ``[B, ...] -> [B]``."""
         real = self.mask(value, mask)
         if real is None:
             return value.flatten(1).mean(1)
-        real = real.expand_as(value).flatten(1)
-        return (value.flatten(1) * real).sum(1) / real.sum(1).clamp_min(1)
+        count = real.expand_as(value).flatten(1).sum(1).clamp_min(1)
+        return value.masked_fill(~real, 0).flatten(1).sum(1) / count
 
 
 @dataclass(frozen=True)

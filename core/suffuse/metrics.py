@@ -118,13 +118,13 @@ def memorised_share(train: Tensor | NDArray[Any], x: Tensor | NDArray[Any]) -> f
     _same_width(points, samples)
     nearest, distance = _nearest(samples.double(), points)
     # Only points that are somebody's nearest are asked for their own nearest: M of N at most.
-    asked, place = nearest.unique(return_inverse=True)
+    asked, place = torch.unique(nearest, return_inverse=True)
     _, spacing = _nearest(points[asked].double(), points, skip=asked)
     return float((distance <= spacing[place]).double().mean())
 
 
 def _nearest(x: Tensor, points: Tensor, skip: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """For each row of ``x`` the nearest point, not the one in ``skip``, and the squared distance without cancellation."""
+    """For each row of ``x`` the nearest point but the one in ``skip``, and its exact squared distance."""
     best = torch.full((len(x),), math.inf, dtype=torch.float64, device=x.device)
     index = torch.zeros(len(x), dtype=torch.long, device=x.device)
     for rows in _blocks(len(points), max(len(x), x.shape[1])):

@@ -232,11 +232,11 @@ class Model:
 
 
 def merge(recorded: Mapping[str, Any], given: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Settings laid over recorded ones, key by key; a sub-component with another ``name`` replaces it whole."""
-    given = {key: value for key, value in (given or {}).items() if value is not None}
+    """Settings laid over recorded ones, key by key; a component with another ``name`` replaces the recorded one whole,
+    but for the ``steps`` and ``grid`` that it does not bring."""
+    given = given or {}
     if given.get("name", recorded.get("name")) != recorded.get("name"):
-        kept = {key: recorded[key] for key in ("steps", "grid") if key in recorded}
-        return {**kept, **given}
+        recorded = {key: recorded[key] for key in ("steps", "grid") if key in recorded}
     merged = dict(recorded)
     for key, value in given.items():
         inner = merged.get(key)

@@ -14,7 +14,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -52,7 +54,8 @@ class Run:
             raise RunError(f"run={path}: there is no such folder")
         if place.is_file():
             place = place.parent
-        step = int(place.name[5:]) if place.parent.name == "checkpoints" and place.name.startswith("step-") else None
+        named = re.fullmatch(r"step-(\d+)", place.name) if place.parent.name == "checkpoints" else None
+        step = int(named[1]) if named else None
         for candidate in (place, place.parent, place.parent.parent):
             if (candidate / "config.yaml").is_file():
                 return cls(candidate), step
@@ -157,7 +160,8 @@ def write_text(path: Path, text: str) -> None:
         draft.write_text(text, encoding="utf-8")
         draft.replace(path)
     except OSError as error:
-        draft.unlink(missing_ok=True)
+        with suppress(OSError):
+            draft.unlink()
         raise RunError(f"{path}: cannot be written ({error.strerror})") from error
 
 

@@ -107,7 +107,8 @@ class Cosine(_VariancePreserving):
         _check_bounds(self)
 
     def unclamped_log_snr(self, t: Tensor) -> Tensor:
-        return -torch.log(torch.tan(t * (math.pi / 2)))
+        # Two sines, since the tangent of float32's pi / 2 is negative.
+        return torch.log(torch.sin((1 - t) * (math.pi / 2))) - torch.log(torch.sin(t * (math.pi / 2)))
 
     def time(self, log_snr: Tensor) -> Tensor:
         return torch.atan(torch.exp(-log_snr)) * (2 / math.pi)

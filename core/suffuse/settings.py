@@ -1,14 +1,13 @@
 """The settings of every command as records: their names, types and bounds, checked without torch.
 
-The shipped YAML files hold the same keys with comments and the same defaults; a test keeps the two equal. What belongs to
-one component (a backbone's width, a solver's eta) is declared by its constructor, not here.
+The shipped YAML files hold the same keys with comments and the same defaults; a test keeps the two equal. What belongs
+to one component (a backbone's width, a solver's eta) is declared by its constructor, not here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from functools import cache
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias, get_type_hints
 
 from suffuse.errors import ConfigError, suggest
@@ -84,7 +83,8 @@ class TrainerSettings(Settings):
         accumulate: parts in which the batch is computed, to save memory.
         lr: peak learning rate of AdamW.
         warmup: updates over which it rises from zero.
-        decay: how it falls afterwards: ``cosine`` to zero at the last step, ``rsqrt`` (inverse square root), ``constant``.
+        decay: how it falls afterwards: ``cosine`` to zero at the last step, ``rsqrt`` (inverse square root) or
+            ``constant``.
         weight_decay, betas: of AdamW.
         clip_norm: largest norm of the gradient; None leaves it.
         ema: share of the averaged weights kept at each update.
@@ -257,7 +257,6 @@ def check(command: str, config: Mapping[str, Any]) -> dict[str, Any]:
     return asdict(COMMANDS[command].read(config))
 
 
-@cache
 def _hints(record: type[Settings]) -> dict[str, Any]:
     hints = get_type_hints(record, include_extras=True)
     return {part.name: hints[part.name] for part in fields(record)}

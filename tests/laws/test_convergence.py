@@ -101,19 +101,28 @@ def sign_of_the_slope(stage: Stage, at: float, to: float) -> Stage:
     return remade(stage, (stage.means[0] + 2 * stage.means[1], -stage.means[1]))
 
 
+def sign_of_the_mean(stage: Stage, at: float, to: float) -> Stage:
+    return remade(stage, (-stage.means[0], *stage.means[1:]))
+
+
 def order_of_the_history(stage: Stage, at: float, to: float) -> Stage:
     return remade(stage, stage.means[::-1])
+
+
+def only_the_old_mean(stage: Stage, at: float, to: float) -> Stage:
+    return remade(stage, (0.0, sum(stage.means))) if not stage.commit else stage
 
 
 @pytest.mark.parametrize(
     ("solver", "change"),
     [
-        (DDIM(), alpha_of_the_start),
+        (DDIM(), sign_of_the_mean),
         (DPMSolver2M(), alpha_of_the_start),
         (DPMSolver2M(), sign_of_the_slope),
         (DPMSolver2M(), order_of_the_history),
+        (Heun(), alpha_of_the_start),
         (Heun(), sign_of_the_slope),
-        (Heun(), order_of_the_history),
+        (Heun(), only_the_old_mean),
     ],
 )
 def test_broken_rules_are_noticed(

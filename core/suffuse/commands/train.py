@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from suffuse.environment import versions
 
 from suffuse.commands.previews import Previews
+from suffuse.environment import git_state, versions
 from suffuse.errors import ConfigError, RunError
 from suffuse.model import Model, build_data, build_model
 from suffuse.plugins import Registry
 from suffuse.runs import Run, now
-from suffuse.training import Trainer, TrainerSettings
+from suffuse.training import Checkpoint, Trainer, TrainerSettings
 from suffuse.training.engine import SingleProcess
 from suffuse.training.objective import Objective
 from suffuse.training.trainer import Interrupted
@@ -33,27 +31,31 @@ def train(config: dict[str, Any], directory: Path) -> Run:
         Interrupted: a signal asked to stop; what was reached is saved.
     """
     registry = Registry()
-    settings = trainer_settings(config["trainer"])
-    if config["trainer"].get("threads"):
-        torch.set_num_threads(config["trainer"]["threads"])
-    engine = SingleProcess(config["device"], config["trainer"]["precision"])
+    settings = TrainerSettings.read(config["trainer"])
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    engine = SingleProcess(config["device"], settings.precision)
     run = Run(directory)
     resuming = bool(config.get("resume"))
+    origin = None
     if not resuming:
+        if config.get("init"):
+            origin, step = Run.find(config["init"])
+            config = {**config, "backbone": origin.config["backbone"]}  # the weights fit no other network
         run.begin(config)
     data = build_data(config, registry)
     plugin = config["modality"]["name"]
     decoder = registry.build("decoder", config["decoder"], plugin=plugin)
     model = build_model(config, registry, decoder.fields(data.train), data.train.conditions, decoder)
-    if config.get("init") and not resuming:
-        inherit(model, config["init"])
+    if origin is not None:
+        inherit(model, origin.checkpoint(step))
     objective = Objective(
         model.process,
         registry.build("clock", config["process"]["clock"], plugin=plugin),
         registry.build("weighting", config["process"]["weighting"], plugin=plugin),
         model.denoiser.parameterization,
         model.conditions,
-        config["trainer"]["condition_dropout"],
+        settings.condition_dropout,
     )
     trainer = Trainer(
         denoiser=model.denoiser,
@@ -88,7 +90,8 @@ def train(config: dict[str, Any], directory: Path) -> Run:
         parameters=sum(p.numel() for p in model.denoiser.parameters()),
         device=str(engine.device),
         threads=torch.get_num_threads(),
-        plugins={plugin: registry[plugin].distribution},
+        plugins=registry.used(),
+        git=git_state(Path.cwd()),
         **versions(),
     )
     try:
@@ -104,35 +107,26 @@ def train(config: dict[str, Any], directory: Path) -> Run:
     return run
 
 
-def trainer_settings(config: Mapping[str, Any]) -> TrainerSettings:
-    """The loop's settings out of the section ``trainer``."""
-    names = {field.name for field in dataclasses.fields(TrainerSettings)}
-    given = {key: value for key, value in config.items() if key in names}
-    given["betas"] = tuple(given["betas"])
-    return TrainerSettings(**given)
+def inherit(model: Model, checkpoint: Checkpoint) -> None:
+    """Start from the averaged weights of another run with the same backbone.
 
-
-def inherit(model: Model, source: str) -> None:
-    """Start from the averaged weights of another run. What that run does not have, such as a new condition, starts at
-    zero, so that at first the network does what it did.
+    Conditions that the other run does not have, or has with other classes, start at zero, so that at first they change
+    nothing.
 
     Raises:
         RunError: the other network is of another shape.
     """
-    origin, step = Run.find(source)
-    weights = origin.checkpoint(step).tensors["average"]
-    own = model.denoiser.state_dict()
-    for name, value in own.items():
+    weights = checkpoint.tensors["average"]
+    for name, value in model.denoiser.state_dict().items():
         old = weights.get(name)
         if old is not None and old.shape == value.shape:
             value.copy_(old)
         elif name.startswith(("encoder.encoders.", "encoder.absent.")):
             value.zero_()
         else:
-            shape = "missing" if old is None else str(list(old.shape))
+            there = "missing" if old is None else str(list(old.shape))
             raise RunError(
-                f"init={source}: its network does not fit: {name} is {shape} there and {list(value.shape)} here; "
-                "use the same backbone settings"
+                f"init: its network does not fit this data: {name} is {there} there and {list(value.shape)} here"
             )
 
 

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import Distribution, EntryPoint, PackageNotFoundError, entry_points, version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
 
 __all__ = ["GROUP", "Found", "by_name", "duplicate_configs", "installed", "missing_requirements", "pip_line"]
 
@@ -77,6 +78,8 @@ def pip_line(dist: Distribution | None, module: str, preferred: str) -> str:
     Args:
         preferred: the extra that is taken where metadata leaves it open.
     """
+    from packaging.utils import canonicalize_name
+
     package = module.partition(".")[0]
     if dist is None:
         return f"pip install {package}"
@@ -103,6 +106,8 @@ def duplicate_configs(folders: Mapping[str, Path]) -> dict[str, list[str]]:
 
 
 def _requirements(dist: Distribution, extra: str) -> Iterator[Requirement]:
+    from packaging.requirements import Requirement
+
     for line in dist.requires or ():
         need = Requirement(line)
         if need.marker and need.marker.evaluate({"extra": extra}) and not need.marker.evaluate({"extra": ""}):

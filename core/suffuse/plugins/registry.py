@@ -13,7 +13,6 @@ import pluggy
 
 from suffuse.errors import ConfigError, PluginError, suggest
 from suffuse.plugins import builtin, hookspecs
-from suffuse.plugins.building import call
 from suffuse.plugins.discovery import Found, by_name, installed, pip_line
 
 __all__ = ["CORE", "Registry"]
@@ -91,6 +90,8 @@ class Registry:
             ConfigError: an unknown name or key, a missing key, a wrong type.
             PluginError: the component does not import; the message has the line for pip where a package is missing.
         """
+        from suffuse.plugins.building import call
+
         where = where or hookspecs.KINDS.get(kind, kind)
         settings = dict(config)
         name = settings.pop("name", None)

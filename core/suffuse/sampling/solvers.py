@@ -87,7 +87,7 @@ class DPMSolver2M(Solver):
         for at, to in zip(points, points[1:], strict=False):
             weight = to.alpha * (1 - at.ratio_to(to))
             means: tuple[float, ...] = (weight,)
-            if before is not None and to.sigma > 0:
+            if before is not None and before < at.log_snr and to.sigma > 0:  # levels at a bound coincide
                 slope = (to.log_snr - at.log_snr) / (at.log_snr - before) / 2
                 means = (weight * (1 + slope), -weight * slope)
             stages.append(Stage(at.log_snr, to.sigma / at.sigma, means))

@@ -150,24 +150,24 @@ def read(path: Path) -> Checkpoint:
         RunError: something is missing or damaged (the file is named), or it was written by a newer suffuse.
     """
     manifest = _json(path / _MANIFEST)
-    if manifest.get("format") != FORMAT:
-        raise _NewerFormatError(
-            f"{path}: format {manifest.get('format')}, but this suffuse reads {FORMAT}: pip install -U suffuse"
-        )
-    tensors = {}
+    written = manifest.get("format")
+    if isinstance(written, int) and written > FORMAT:
+        raise _NewerFormatError(f"{path}: format {written}, but this suffuse reads {FORMAT}: pip install -U suffuse")
     files = manifest.get("files")
-    if not isinstance(files, dict) or _STATE not in files:
-        raise RunError(f"{path / _MANIFEST}: lists no files")
+    step = int(path.name[-9:])
+    if written != FORMAT or manifest.get("step") != step or not isinstance(files, dict) or _STATE not in files:
+        raise RunError(f"{path / _MANIFEST}: damaged (not the manifest of a checkpoint of step {step})")
+    tensors = {}
     for name, expected in files.items():
         file = path / Path(name).name
         if not file.is_file():
             raise RunError(f"{file}: missing from the checkpoint")
-        if file.stat().st_size != expected["size"] or _digest(file) != expected["sha256"]:
+        if expected != {"size": file.stat().st_size, "sha256": _digest(file)}:
             raise RunError(f"{file}: damaged (size or SHA-256 is not that of the manifest)")
         if file.suffix == ".safetensors":
             tensors[file.stem] = load_file(file)
     return Checkpoint(
-        step=int(path.name[-9:]),
+        step=step,
         tensors=tensors,
         state=_json(path / _STATE),
         digest=_digest(path / _MANIFEST),

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
@@ -37,7 +36,7 @@ class Objective:
     clock: Clock
     weighting: Weighting
     parameterization: str = "edm"
-    conditions: Mapping[str, Condition] = MappingProxyType({})
+    conditions: Mapping[str, Condition] = field(default_factory=dict)
     dropout: float = 0.1
 
     def __call__(
@@ -71,12 +70,12 @@ class Objective:
         noisy = self.process.corrupt(clean, levels, fresh)
         posterior = denoiser(noisy, levels, self._hide(conditions, seed, positions))
         total_loss: Tensor | None = None
-        for name, field in self.process.fields.items():
-            error = field.layout.mean((posterior[name].value - clean[name]).square(), clean.mask)
+        for name, spec in self.process.fields.items():
+            error = spec.layout.mean((posterior[name].value - clean[name]).square(), clean.mask)
             level = levels[name]
-            out = PARAMETERIZATIONS[self.parameterization](level.alpha, level.sigma, field.scale).out
-            weight = self.weighting(level, out, field.scale)
-            part = error * weight * field.weight
+            out = PARAMETERIZATIONS[self.parameterization](level.alpha, level.sigma, spec.scale).out
+            weight = self.weighting(level, out, spec.scale)
+            part = error * weight * spec.weight
             total_loss = part if total_loss is None else total_loss + part
         assert total_loss is not None
         return total_loss

@@ -22,6 +22,7 @@ from suffuse import noise
 from suffuse.data import Decoder, Split
 from suffuse.denoiser import Denoise, Denoiser
 from suffuse.errors import ConfigError, RunError
+from suffuse.settings import TrainerSettings
 from suffuse.training.averaging import Average
 from suffuse.training.callbacks import Callback
 from suffuse.training.checkpoints import Checkpoint, Checkpoints
@@ -30,7 +31,7 @@ from suffuse.training.feed import Feed, indices_at
 from suffuse.training.objective import Objective
 from suffuse.training.progress import Progress
 
-__all__ = ["Interrupted", "Trainer", "TrainerSettings", "learning_rate"]
+__all__ = ["Interrupted", "Trainer", "learning_rate", "load_weights"]
 
 
 class Interrupted(Exception):  # noqa: N818 - it is no error
@@ -40,60 +41,6 @@ class Interrupted(Exception):  # noqa: N818 - it is no error
         super().__init__(f"interrupted after step {step}")
         self.step = step
         self.signal_number = signal_number
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainerSettings:
-    """Everything in the loop that is a number or a switch.
-
-    Args:
-        steps: updates in all.
-        batch_size: samples of one update, over all processes and accumulated parts.
-        accumulate: parts in which the batch is computed, to save memory.
-        lr: peak learning rate of AdamW.
-        warmup: updates over which it rises from zero.
-        decay: how it falls afterwards: ``cosine`` to zero at the last step, ``rsqrt`` (inverse square
-            root), ``constant``.
-        weight_decay, betas: of AdamW.
-        clip_norm: largest norm of the gradient; None leaves it.
-        ema: share of the averaged weights kept at each update.
-        checkpoint_every, validate_every, preview_every, log_every: in steps; 0 is never (the last step
-            is always saved).
-        keep_checkpoints: how many of the newest stay.
-        validation_batches: batches of held-out data in one validation.
-        workers: processes that read data ahead.
-        compile: the network through torch.compile.
-        channels_last: convolution weights and inputs in NHWC order.
-    """
-
-    steps: int = 2000
-    batch_size: int = 128
-    accumulate: int = 1
-    lr: float = 1e-3
-    warmup: int = 100
-    decay: str = "cosine"
-    weight_decay: float = 0.0
-    betas: tuple[float, float] = (0.9, 0.99)
-    clip_norm: float | None = 1.0
-    ema: float = 0.999
-    checkpoint_every: int = 500
-    validate_every: int = 500
-    preview_every: int = 1000
-    log_every: int = 50
-    keep_checkpoints: int = 3
-    validation_batches: int = 4
-    workers: int = 0
-    compile: bool = False
-    channels_last: bool = False
-
-    def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "accumulate", "log_every", "keep_checkpoints"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"trainer.{name}={getattr(self, name)}: must be at least 1")
-        if self.batch_size % self.accumulate:
-            raise ConfigError(f"trainer.accumulate={self.accumulate}: must divide trainer.batch_size={self.batch_size}")
-        if self.decay not in ("cosine", "rsqrt", "constant"):
-            raise ConfigError(f"trainer.decay={self.decay}: known are cosine, rsqrt, constant")
 
 
 def learning_rate(step: int, settings: TrainerSettings) -> float:
@@ -115,7 +62,7 @@ class Trainer:
     Args:
         denoiser: what is trained, in place.
         objective: what it is trained for.
-        train, heldout: data; held-out data may be None.
+        train, heldout: data; held-out data may be None or empty.
         decoder: turns data into states.
         directory: of the run; checkpoints go to ``checkpoints/`` in it.
         settings: numbers and switches.
@@ -188,7 +135,7 @@ class Trainer:
                         progress.update(self.step, figures["loss"], rate)
                         self._report({**figures, "samples_per_second": rate})
                         since = time.perf_counter()
-                    if self._due(settings.validate_every, last) and self.heldout is not None:
+                    if self._due(settings.validate_every, last) and self.heldout:
                         self._report({"validation_loss": self.validate()})
                         since = time.perf_counter()
                     if self._due(settings.preview_every, last) and self.preview is not None:

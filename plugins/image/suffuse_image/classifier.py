@@ -13,7 +13,7 @@ from torch import Tensor, nn
 __all__ = ["Classified", "Classifier", "classify", "train_classifier"]
 
 _SIDE = 16
-"""Larger images are folded by whole factors until their longer side is at most this, so that cost hardly depends on it."""
+"""Larger images are folded by whole factors until no side is longer, so that the cost hardly depends on their size."""
 _BATCH = 128
 
 
@@ -71,8 +71,8 @@ def train_classifier(
 ) -> Classifier:
     """A classifier of the images, the same for the same arguments (up to rounding, which varies with the machine).
 
-    Images are shifted by up to a sixteenth of their side (one pixel at least) as they are drawn: the one change that leaves the class of a
-    small picture alone nearly always.
+    Images are shifted as they are drawn, by up to a sixteenth of their side and one pixel at least: of all changes it
+    is the one that leaves the class of a picture alone.
 
     Args:
         images: uint8 ``[N, C, H, W]``.
@@ -85,7 +85,7 @@ def train_classifier(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = Classifier(images.shape[1], max(images.shape[-2:]), classes)
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model.to(memory_format=torch.channels_last)
     draw = torch.Generator().manual_seed(seed)
     # The last batch of a pass may be a single image, of which batch normalisation can learn nothing.
     batch = min(_BATCH, len(images))
@@ -101,7 +101,7 @@ def train_classifier(
         logits = model(_shift(images[rows], draw))
         loss = nn.functional.cross_entropy(logits, labels[rows], label_smoothing=0.05)
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         schedule.step()
     return model.eval()
@@ -111,7 +111,7 @@ def classify(model: Classifier, images: Tensor) -> Classified:
     """Features and classes of uint8 images ``[N, C, H, W]``."""
     features, predicted = [], []
     with torch.inference_mode():
-        for part in images.split(1024):
+        for part in torch.split(images, 1024):
             seen = model.features(part)
             features.append(seen.double())
             predicted.append(model.head(seen).argmax(1))
@@ -119,7 +119,7 @@ def classify(model: Classifier, images: Tensor) -> Classified:
 
 
 def _shift(images: Tensor, draw: torch.Generator) -> Tensor:
-    """Each image moved by a distance of its own, up to a sixteenth of its side; the edge is repeated where nothing was."""
+    """Each image moved by a distance of its own; the edge is repeated where nothing was."""
     count, _, height, width = images.shape
     far = max(1, max(height, width) // 16)
     down, right = torch.randint(-far, far + 1, (2, count, 1), generator=draw)

@@ -1,16 +1,21 @@
-"""What every backbone for images checks: that it has one field of pixels, and that its strides divide the sides."""
+"""What the backbones for images share: the ranges of settings, and the checks that an image fits the strides."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Annotated, TypeAlias
 
 from torch import Tensor
 
 from suffuse.errors import ConfigError
 from suffuse.fields import Field
+from suffuse.fitting import Range
 from suffuse.state import State
 
-__all__ = ["image_field", "open_state", "positive"]
+__all__ = ["Count", "Share", "image_field", "open_state"]
+
+Count: TypeAlias = Annotated[int, Range(least=1)]
+Share: TypeAlias = Annotated[float, Range(least=0, below=1)]
 
 
 def image_field(fields: Mapping[str, Field], stride: int, backbone: str, remedy: str) -> tuple[str, int]:
@@ -52,13 +57,3 @@ def open_state(state: State, log_snr: Mapping[str, Tensor], name: str, stride: i
     if level.ndim != 1:
         raise ValueError(f"a log-SNR {list(level.shape)} for each element: this backbone takes one for each image, [B]")
     return x, level.to(x.dtype)
-
-
-def positive(backbone: str, **settings: int) -> None:
-    """
-    Raises:
-        ConfigError: a setting is not a whole number from 1.
-    """
-    for key, value in settings.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ConfigError(f"backbone.{key}={value}: {backbone} needs a whole number from 1")

@@ -17,7 +17,7 @@ from suffuse.errors import ConfigError
 from suffuse.fields import Field
 from suffuse.layers import NoiseEmbedding, TransformerBlock
 from suffuse.state import State
-from suffuse_image.backbones.contract import image_field, open_state, positive
+from suffuse_image.backbones.contract import Count, Share, image_field, open_state
 
 __all__ = ["DiT", "grid_positions"]
 
@@ -42,15 +42,14 @@ class DiT(nn.Module):
         self,
         fields: Mapping[str, Field],
         *,
-        patch: int = 2,
-        width: int = 128,
-        depth: int = 4,
-        heads: int = 4,
-        dropout: float = 0.0,
-        condition_dim: int = 128,
+        patch: Count = 2,
+        width: Count = 128,
+        depth: Count = 4,
+        heads: Count = 4,
+        dropout: Share = 0.0,
+        condition_dim: Count = 128,
     ) -> None:
         super().__init__()
-        positive("dit", patch=patch, width=width, depth=depth, heads=heads, condition_dim=condition_dim)
         if width % math.lcm(4, heads):
             raise ConfigError(f"backbone.width={width}: must be a multiple of 4 and of backbone.heads={heads}")
         self.name, channels = image_field(fields, patch, "dit", "lower backbone.patch")
@@ -96,9 +95,7 @@ class DiT(nn.Module):
         return {self.name: nn.functional.pixel_shuffle(patches, self.patch)}
 
 
-def grid_positions(
-    rows: int, columns: int, width: int, device: torch.device | str = "cpu"
-) -> Tensor:
+def grid_positions(rows: int, columns: int, width: int, device: torch.device | str = "cpu") -> Tensor:
     """Sines and cosines of the row and the column of every cell of a grid, ``[rows * columns, width]``.
 
     Places are counted from the middle, so that a larger grid continues a smaller one to all sides. Wavelengths run

@@ -1,0 +1,227 @@
+"""How good a set of generated images is, in figures that all stand beside those of real images.
+
+A classifier trained on the real training images tells whether a sample shows the class that was asked for, and the
+input of its last layer is the space in which sets are compared. It has seen the training images, so their own
+column is a little worse than that of fresh real images would be: training images sit more firmly in their class.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Annotated, NamedTuple, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from suffuse.conditions import ClassLabel
+from suffuse.data import Evaluation, Score, Split
+from suffuse.errors import ConfigError, DataError
+from suffuse.fitting import Range
+from suffuse.metrics import frechet_distance, memorised_share, precision_recall_density_coverage
+from suffuse_image.classifier import classify, train_classifier
+
+__all__ = ["ClassifierMetrics", "principal_components"]
+
+_POOLED = 16
+_COMPONENTS = 64
+
+Count: TypeAlias = Annotated[int, Range(least=1)]
+Features: TypeAlias = Callable[[Tensor], NDArray[np.float64]]
+
+
+class ClassifierMetrics:
+    """Conditional accuracy, Fréchet distance, precision, recall, density, coverage and memorised share.
+
+    Without classes to tell apart there is no accuracy, and sets are compared by principal components of their pixels.
+
+    Args:
+        label: the condition that names the class.
+        epochs: passes of the classifier over the real training images.
+        max_images: it ends after this many images at the latest, which bounds the time.
+        max_real: at most this many images of each real part are looked at, evenly spaced, which bounds the memory.
+        neighbours: k of precision, recall, density and coverage.
+    """
+
+    def __init__(
+        self,
+        *,
+        label: str = "label",
+        epochs: Count = 15,
+        max_images: Count = 90_000,
+        max_real: Count = 40_000,
+        neighbours: Count = 5,
+    ) -> None:
+        self.label = label
+        self.epochs = epochs
+        self.max_images = max_images
+        self.max_real = max_real
+        self.neighbours = neighbours
+
+    def __call__(self, evaluation: Evaluation) -> list[Score]:
+        """The scores. ``evaluation.values`` are uint8 ``[C, H, W]``, all of one size.
+
+        Raises:
+            ConfigError: there are fewer samples than the neighbours need.
+            DataError: there are fewer real images than they need.
+        """
+        least = self.neighbours + 1
+        if len(evaluation.values) < least:
+            raise ConfigError(
+                f"n={len(evaluation.values)}: with metric.neighbours={self.neighbours} the metrics need {least} samples"
+            )
+        train, heldout = self._real(evaluation.train, "training"), self._real(evaluation.heldout, "held-out")
+        values = torch.from_numpy(np.stack(evaluation.values))
+        kind = evaluation.train.conditions.get(self.label)
+        scores: list[Score] = []
+        if isinstance(kind, ClassLabel) and len(train.labels[train.labels >= 0].unique()) > 1:  # type: ignore[no-untyped-call]
+            known = train.labels >= 0
+            model = train_classifier(
+                train.images[known],
+                train.labels[known],
+                len(kind.names),
+                epochs=self.epochs,
+                max_images=self.max_images,
+                seed=evaluation.seed,
+            )
+            space = "the last hidden features of a small CNN trained on the real training images (not FID's Inception)"
+            seen = classify(model, heldout.images)
+            fake = classify(model, values)
+            scores += self._accuracy(evaluation, kind, fake.predicted, _agreement(seen.predicted, heldout.labels))
+            features: Features = lambda images: classify(model, images).features  # noqa: E731
+            reference, generated = seen.features, fake.features
+        else:
+            features = principal_components(train.images)
+            space = "principal components of pixels, for want of classes (not FID's Inception)"
+            reference, generated = features(heldout.images), features(values)
+        count = min(len(values), len(train.images))
+        substitute = features(train.images[_evenly(len(train.images), count)])
+        scores += self._distances(reference, generated[:count], substitute, space)
+        # As many as there are samples: the figure does not depend on their number, but its time does.
+        unseen = heldout.images[_evenly(len(heldout.images), min(len(values), len(heldout.images)))]
+        scores.append(
+            Score(
+                name="memorised share",
+                value=memorised_share(train.images, values),
+                real=memorised_share(train.images, unseen),
+                better="lower",
+                about=f"share at most as far, in pixels, from the nearest of {len(train.images)} real training images "
+                "as that one is from any other (1 - authenticity, Alaa et al. 2022); real: "
+                f"{len(unseen)} held-out images",
+            )
+        )
+        return scores
+
+    def _accuracy(
+        self, evaluation: Evaluation, kind: ClassLabel, predicted: NDArray[np.int64], real: float
+    ) -> list[Score]:
+        wanted = kind.collate(evaluation.conditions.get(self.label, [None] * len(predicted)))
+        value = _agreement(predicted, wanted)
+        if math.isnan(value) or math.isnan(real):
+            return []
+        asked = wanted.numpy() >= 0
+        counts = np.zeros((len(kind.names),) * 2, dtype=np.int64)
+        np.add.at(counts, (wanted.numpy()[asked], predicted[asked]), 1)
+        evaluation.details["confusion"] = {"classes": list(kind.names), "asked by predicted": counts.tolist()}
+        return [
+            Score(
+                name="conditional accuracy",
+                value=value,
+                real=real,
+                better="higher",
+                about=f"share of {int(asked.sum())} samples in which a small CNN, trained on the real training images, "
+                f"sees the {self.label} that was asked for; real: its accuracy on held-out images",
+            )
+        ]
+
+    def _distances(
+        self,
+        reference: NDArray[np.float64],
+        generated: NDArray[np.float64],
+        substitute: NDArray[np.float64],
+        space: str,
+    ) -> list[Score]:
+        """``generated`` and ``substitute`` are equal in number, as all of these figures depend on it."""
+        k, count = self.neighbours, len(generated)
+        near, real = (precision_recall_density_coverage(reference, x, k) for x in (generated, substitute))
+        against = (
+            f"against {len(reference)} held-out images, in {space}; real: as many training images as samples, {count}"
+        )
+        scores = [
+            Score(
+                name="Fréchet distance",
+                value=frechet_distance(reference, generated),
+                real=frechet_distance(reference, substitute),
+                better="lower",
+                about=f"between Gaussians fitted to the features, {against}; comparable at equal numbers only",
+            )
+        ]
+        meanings = {
+            "precision": f"share of samples within reach (the {k}th neighbour) of a held-out image",
+            "recall": f"share of held-out images within reach (the {k}th neighbour) of a sample",
+            "density": f"held-out images within whose reach (the {k}th neighbour) a sample lies, over {k}",
+            "coverage": f"share of held-out images with a sample within their reach (the {k}th neighbour)",
+        }
+        for name, meaning in meanings.items():
+            scores.append(
+                Score(
+                    name=name,
+                    value=getattr(near, name),
+                    real=getattr(real, name),
+                    better="higher",
+                    about=f"{meaning} (Naeem et al. 2020), {against}",
+                )
+            )
+        return scores
+
+    def _real(self, split: Split, part: str) -> _Real:
+        least = self.neighbours + 1
+        if len(split) < least:
+            raise DataError(
+                f"the {part} part of the data has {len(split)} images; the metrics need {least} (see data.heldout and "
+                "metric.neighbours)"
+            )
+        batch = split.gather(_evenly(len(split), min(len(split), self.max_real)).tolist())
+        values = batch.values
+        images = values if isinstance(values, Tensor) else torch.from_numpy(np.stack(values))
+        labels = batch.conditions.get(self.label, torch.full((len(images),), -1))
+        return _Real(images, labels)
+
+
+class _Real(NamedTuple):
+    images: Tensor
+    labels: Tensor
+
+
+def _agreement(predicted: NDArray[np.int64], wanted: Tensor) -> float:
+    """The share of known classes that were predicted; NaN if none is known."""
+    known = wanted.numpy() >= 0
+    return float((predicted == wanted.numpy())[known].mean()) if known.any() else math.nan
+
+
+def _evenly(length: int, count: int) -> NDArray[np.int64]:
+    return np.arange(count) * length // count
+
+
+def principal_components(images: Tensor) -> Features:
+    """A projection to the main axes of the images, each pooled to 16 by 16 pixels at most, unscaled.
+
+    Args:
+        images: uint8 ``[N, C, H, W]``, to which the axes are fitted.
+
+    Returns:
+        A function from images of the same size to ``[M, 64]``, or fewer where the pixels are.
+    """
+
+    def pixels(batch: Tensor) -> Tensor:
+        parts = (part.double() / 127.5 - 1 for part in torch.split(batch, 1024))
+        size = (min(batch.shape[-2], _POOLED), min(batch.shape[-1], _POOLED))
+        return torch.cat([nn.functional.adaptive_avg_pool2d(part, size).flatten(1) for part in parts])
+
+    fitted = pixels(images)
+    mean = fitted.mean(0)
+    centred = fitted - mean
+    axes = torch.linalg.eigh(centred.mT @ centred).eigenvectors[:, -_COMPONENTS:]
+    return lambda batch: ((pixels(batch) - mean) @ axes).numpy()

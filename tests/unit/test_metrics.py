@@ -1,0 +1,191 @@
+"""The figures that compare two sets of samples, against closed forms and against the definitions spelled out."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from scipy.linalg import sqrtm
+from scipy.spatial.distance import cdist
+
+from suffuse import metrics
+from suffuse.metrics import frechet_distance, memorised_share, precision_recall_density_coverage
+
+Array = NDArray[np.float64]
+
+
+def normal(count: int, dim: int, seed: int = 0) -> Array:
+    return np.random.default_rng(seed).standard_normal((count, dim))
+
+
+def exact(count: int, mean: Array, cov: Array) -> Array:
+    """Points whose sample mean and covariance are the given ones."""
+    x = normal(count, len(mean))
+    x -= x.mean(0)
+    white = x @ np.linalg.inv(np.linalg.cholesky(np.cov(x.T))).T
+    return white @ np.linalg.cholesky(cov).T + mean
+
+
+def covariance(dim: int, seed: int) -> Array:
+    root = normal(dim, dim, seed)
+    return root @ root.T + 0.1 * np.eye(dim)
+
+
+# Fréchet distance
+
+
+def test_frechet_distance_of_round_gaussians() -> None:
+    shift, spread = np.array([3.0, -1.0, 0.5]), 2.5
+    a, b = exact(50, np.zeros(3), np.eye(3)), exact(70, shift, spread**2 * np.eye(3))
+    assert frechet_distance(a, b) == pytest.approx(shift @ shift + 3 * (spread - 1) ** 2, rel=1e-10)
+
+
+def test_frechet_distance_where_covariances_do_not_commute() -> None:
+    cov_a, cov_b = covariance(5, 1), covariance(5, 2)
+    shift = normal(1, 5, 3)[0]
+    expected = shift @ shift + np.trace(cov_a + cov_b - 2 * sqrtm(cov_a @ cov_b).real)
+    a, b = exact(40, np.zeros(5), cov_a), exact(60, shift, cov_b)
+    assert frechet_distance(a, b) == pytest.approx(expected, rel=1e-8)
+    assert frechet_distance(b, a) == pytest.approx(expected, rel=1e-8)
+    without_cross_term = shift @ shift + np.sum((np.sqrt(np.diag(cov_a)) - np.sqrt(np.diag(cov_b))) ** 2)
+    assert without_cross_term != pytest.approx(expected, rel=0.05)
+
+
+def test_frechet_distance_of_a_set_to_itself_is_zero_and_never_negative() -> None:
+    few = normal(5, 20)  # a singular covariance
+    assert 0 <= frechet_distance(few, few) < 1e-6
+    assert frechet_distance(few, few + 1) == pytest.approx(20, rel=1e-6)
+
+
+def test_frechet_distance_takes_tensors_and_rotations() -> None:
+    a, b = normal(30, 4), 2 * normal(30, 4, 1) + 1
+    turn = np.linalg.qr(normal(4, 4, 2))[0]
+    assert frechet_distance(a @ turn, b @ turn) == pytest.approx(frechet_distance(a, b), rel=1e-9)
+    assert frechet_distance(torch.from_numpy(a), torch.from_numpy(b)) == frechet_distance(a, b)
+
+
+def test_frechet_distance_is_biased_upwards_in_small_sets() -> None:
+    def mean(count: int) -> float:
+        pairs = [(normal(count, 8, 2 * s), normal(count, 8, 2 * s + 1)) for s in range(20)]
+        return float(np.mean([frechet_distance(a, b) for a, b in pairs]))
+
+    assert mean(50) > 2 * mean(200) > 0
+
+
+# Precision, recall, density, coverage
+
+
+def by_definition(real: Array, fake: Array, k: int, *, counts_itself: bool = False) -> tuple[float, ...]:
+    """Naeem et al. 2020 in plain loops; ``counts_itself`` makes the classic mistake."""
+    place = k - 1 if counts_itself else k
+    reach_real = [sorted(math.dist(a, b) for b in real)[place] for a in real]
+    reach_fake = [sorted(math.dist(a, b) for b in fake)[place] for a in fake]
+    inside = [[math.dist(x, y) < r for x, r in zip(real, reach_real, strict=True)] for y in fake]
+    back = [[math.dist(x, y) < r for y, r in zip(fake, reach_fake, strict=True)] for x in real]
+    return (
+        float(np.mean([any(row) for row in inside])),
+        float(np.mean([any(row) for row in back])),
+        float(np.sum(inside)) / (k * len(fake)),
+        float(np.mean(np.any(inside, axis=0))),
+    )
+
+
+def figures(real: Any, fake: Any, k: int = 5) -> tuple[float, ...]:
+    found = precision_recall_density_coverage(real, fake, k)
+    return found.precision, found.recall, found.density, found.coverage
+
+
+@pytest.mark.parametrize("k", [1, 3])
+def test_neighbourhoods_are_those_of_the_definition(k: int) -> None:
+    real, fake = normal(40, 3), 0.7 * normal(30, 3, 1) + 0.5
+    assert figures(real, fake, k) == pytest.approx(by_definition(real, fake, k))
+    assert figures(real, fake, k) != pytest.approx(by_definition(real, fake, k, counts_itself=True))
+
+
+def test_a_set_agrees_with_itself_and_not_with_a_far_one() -> None:
+    real = normal(50, 3)
+    assert figures(real, real) == (1, 1, 1, 1)
+    assert figures(real, real + 100) == (0, 0, 0, 0)
+
+
+def test_fresh_samples_of_the_real_distribution_score_what_theory_says() -> None:
+    n, m, k = 60, 40, 3
+    trials = [precision_recall_density_coverage(normal(n, 2, 2 * s), normal(m, 2, 2 * s + 1), k) for s in range(150)]
+    expected = 1 - math.prod((n - i) / (n + m - i) for i in range(1, k + 1))
+    assert np.mean([t.density for t in trials]) == pytest.approx(1, abs=0.03)
+    assert np.mean([t.coverage for t in trials]) == pytest.approx(expected, abs=0.015)
+
+
+def test_a_lost_mode_costs_coverage_and_recall_but_no_precision() -> None:
+    real = np.concatenate([normal(100, 2), normal(100, 2, 1) + 50])
+    found = precision_recall_density_coverage(real, normal(100, 2, 2))
+    assert found.precision > 0.9
+    assert found.recall == pytest.approx(0.5, abs=0.05)
+    assert found.coverage == pytest.approx(0.5, abs=0.05)
+
+
+# Memorised share
+
+
+def memorised_by_definition(train: Array, x: Array) -> float:
+    distances, spacing = cdist(x, train), cdist(train, train)
+    np.fill_diagonal(spacing, np.inf)
+    nearest = distances.argmin(1)
+    return float(np.mean(distances.min(1) <= spacing.min(1)[nearest]))
+
+
+def test_memorised_share_is_that_of_the_definition() -> None:
+    train, x = normal(60, 4), normal(40, 4, 1)
+    expected = memorised_by_definition(train, x)
+    assert 0.1 < expected < 0.9
+    assert memorised_share(train, x) == pytest.approx(expected)
+
+
+def test_copies_are_memorised_and_distant_samples_are_not() -> None:
+    train = normal(60, 4)
+    assert memorised_share(train, train[:20]) == 1
+    assert memorised_share(train, train[:20] + 1e-3) == 1
+    assert memorised_share(train, train[:20] + 50) == 0
+    assert memorised_share(train, np.concatenate([train[:10], train[:30] + 50])) == 0.25
+
+
+def test_a_copy_of_an_image_that_is_there_twice_is_memorised() -> None:
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (30, 3, 64, 64), dtype=np.uint8)
+    train = np.concatenate([images, images])
+    assert memorised_share(train, images) == 1
+    almost = images.copy()
+    almost[:, 0, 0, 0] ^= 1
+    assert memorised_share(train, almost) == 0
+
+
+# All of them
+
+
+def test_blocks_do_not_change_any_figure(monkeypatch: pytest.MonkeyPatch) -> None:
+    real, fake = normal(50, 3), 0.8 * normal(70, 3, 1)
+    whole = figures(real, fake), memorised_share(real, fake)
+    monkeypatch.setattr(metrics, "_BLOCK", 210)
+    assert (figures(real, fake), memorised_share(real, fake)) == whole
+
+
+@pytest.mark.parametrize("figure", [frechet_distance, precision_recall_density_coverage, memorised_share])
+def test_sets_that_cannot_be_compared_are_refused(figure: Any) -> None:
+    good = normal(20, 3)
+    with pytest.raises(ValueError, match="3 and 4 values"):
+        figure(good, normal(20, 4))
+    with pytest.raises(ValueError, match="at least"):
+        figure(good[:1], good)
+    with pytest.raises(ValueError, match="not finite"):
+        figure(good, np.where(good > 1, np.nan, good))
+
+
+def test_a_neighbour_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least 21 samples"):
+        precision_recall_density_coverage(normal(20, 3), normal(30, 3), k=20)
+    with pytest.raises(ValueError, match="k=0"):
+        precision_recall_density_coverage(normal(20, 3), normal(30, 3), k=0)

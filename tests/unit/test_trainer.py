@@ -1,0 +1,328 @@
+"""The loop learns, stops and goes on as if it had never stopped, and never saves what is broken."""
+
+from __future__ import annotations
+
+import math
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tiny import Points, denoiser, same_bits, trainer, weights
+from torch import nn
+
+from suffuse.errors import ConfigError, RunError
+from suffuse.training import Checkpoints, Trainer, TrainerSettings
+from suffuse.training.averaging import Average
+from suffuse.training.callbacks import Callback
+from suffuse.training.feed import indices_at
+from suffuse.training.trainer import Interrupted, learning_rate, load_weights
+
+
+@dataclass
+class Diary(Callback):
+    """Writes down what it is called with, and does something at a step."""
+
+    at: int = -1
+    act: Callable[[], None] = lambda: None
+    events: list[tuple[str, int]] = field(default_factory=list)
+
+    def started(self, directory: Path, step: int) -> None:
+        self.events.append(("started", step))
+
+    def logged(self, step: int, metrics: Mapping[str, float]) -> None:
+        self.events.append(("logged", step))
+        if step == self.at:
+            self.act()
+
+    def saved(self, step: int, path: Path) -> None:
+        self.events.append(("saved", step))
+
+    def finished(self, step: int) -> None:
+        self.events.append(("finished", step))
+
+
+class Killed(Exception):
+    """Stands for a process that is gone."""
+
+
+def kill() -> None:
+    raise Killed
+
+
+def final(directory: Path, step: int = 12) -> dict[str, Any]:
+    """All tensors of a checkpoint under one name each."""
+    checkpoint = Checkpoints(directory / "checkpoints").load(step)
+    return {f"{group}/{name}": value for group, part in checkpoint.tensors.items() for name, value in part.items()}
+
+
+def test_loss_falls_and_is_logged(tmp_path: Path) -> None:
+    lines: list[tuple[int, dict[str, float]]] = []
+
+    def log(step: int, figures: Mapping[str, float]) -> None:
+        lines.append((step, dict(figures)))
+
+    made = trainer(tmp_path, steps=200, batch_size=64, lr=5e-3, log_every=5, log=log)
+    before = weights(made.denoiser)
+    made.fit()
+    losses = [figures["loss"] for _, figures in lines]
+    assert [step for step, _ in lines] == list(range(5, 201, 5))
+    assert np.mean(losses[-8:]) < 0.6 * losses[0]
+    assert not same_bits(before, weights(made.denoiser))
+    assert all(math.isfinite(value) for _, figures in lines for value in figures.values())
+
+
+@pytest.mark.parametrize(("accumulate", "workers"), [(1, 0), (2, 0), (4, 0), (2, 2)])
+@pytest.mark.parametrize("killed", [6, 7, 11])
+def test_resumed_is_never_stopped(tmp_path: Path, killed: int, accumulate: int, workers: int) -> None:
+    """In every bit of weights, averages and optimizer, wherever between two checkpoints the process went."""
+    trainer(tmp_path / "whole", accumulate=accumulate).fit()
+    settings = {"accumulate": accumulate, "workers": workers, "checkpoint_every": 3, "log_every": 1}
+    with pytest.raises(Killed):
+        trainer(tmp_path / "cut", callbacks=[Diary(killed, kill)], **settings).fit()
+    resumed = trainer(tmp_path / "cut", **settings)
+    resumed.resume()
+    assert resumed.step == 3 * ((killed - 1) // 3)
+    resumed.fit()
+    assert same_bits(final(tmp_path / "whole"), final(tmp_path / "cut"))
+
+
+def test_forgetting_the_position_is_noticed(tmp_path: Path) -> None:
+    """The mutant: weights and optimizer are loaded, but data, levels and noise begin again."""
+    trainer(tmp_path / "whole").fit()
+    with pytest.raises(Killed):
+        trainer(tmp_path / "cut", callbacks=[Diary(8, kill)]).fit()
+    resumed = trainer(tmp_path / "cut", steps=6, checkpoint_every=100)
+    resumed.resume()
+    resumed.step = 0
+    resumed.fit()
+    assert not same_bits(final(tmp_path / "whole"), final(tmp_path / "cut", 6))
+
+
+def test_workers_change_nothing(tmp_path: Path) -> None:
+    trainer(tmp_path / "none").fit()
+    trainer(tmp_path / "two", workers=2).fit()
+    assert same_bits(final(tmp_path / "none"), final(tmp_path / "two"))
+
+
+def test_accumulating_changes_rounding_only(tmp_path: Path) -> None:
+    trainer(tmp_path / "once", steps=3).fit()
+    trainer(tmp_path / "parts", steps=3, accumulate=4).fit()
+    once, parts = final(tmp_path / "once", 3), final(tmp_path / "parts", 3)
+    for name in (name for name in once if name.startswith("model/")):
+        torch.testing.assert_close(once[name], parts[name], rtol=1e-3, atol=1e-4)
+
+
+def test_the_seed_decides(tmp_path: Path) -> None:
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        trainer(tmp_path / name, seed=seed).fit()
+    assert same_bits(final(tmp_path / "a"), final(tmp_path / "b"))
+    assert not same_bits(final(tmp_path / "a"), final(tmp_path / "c"))
+
+
+def test_any_saved_step_can_be_taken_up(tmp_path: Path) -> None:
+    trainer(tmp_path, checkpoint_every=4).fit()
+    made = trainer(tmp_path)
+    made.resume(8)
+    assert made.step == 8
+    with pytest.raises(RunError, match="no checkpoint of step 7"):
+        made.resume(7)
+
+
+def test_a_loss_that_is_not_a_number_stops(tmp_path: Path) -> None:
+    split = Points(50)
+    poisoned = indices_at(0, 50, range(50))[40]  # in the third batch of 16
+    split.values[poisoned] = np.nan
+    diary = Diary()
+    with pytest.raises(RunError, match=r"loss is nan at step 3 \(training items") as caught:
+        trainer(tmp_path, split, checkpoint_every=2, batch_size=16, callbacks=[diary]).fit()
+    message = str(caught.value)
+    assert "\n" not in message
+    shown = message.split("training items ")[1].split(",")[0]
+    assert int(shown) == indices_at(0, 50, range(32, 33))[0]
+    assert "the checkpoint of step 2 is intact" in message
+    assert diary.events == [("started", 0), ("saved", 2), ("finished", 4)]
+    kept = Checkpoints(tmp_path / "checkpoints")
+    assert kept.steps() == [2]
+    assert all(torch.isfinite(value).all() for value in final(tmp_path, 2).values())
+
+
+def test_a_bad_loss_at_once_leaves_nothing(tmp_path: Path) -> None:
+    split = Points(50)
+    split.values[:] = np.inf
+    with pytest.raises(RunError, match="at step 1 .*no checkpoint had been written"):
+        trainer(tmp_path, split).fit()
+    assert Checkpoints(tmp_path / "checkpoints").steps() == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_and_stops(tmp_path: Path, number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    with pytest.raises(Interrupted) as caught:
+        trainer(tmp_path / "cut", callbacks=[Diary(4, lambda: os.kill(os.getpid(), number))]).fit()
+    assert (caught.value.step, caught.value.signal_number) == (4, number)
+    assert signal.getsignal(number) == before
+    resumed = trainer(tmp_path / "cut")
+    resumed.resume()
+    assert resumed.step == 4
+    resumed.fit()
+    trainer(tmp_path / "whole").fit()
+    assert same_bits(final(tmp_path / "whole"), final(tmp_path / "cut"))
+
+
+def test_a_second_signal_acts_at_once(tmp_path: Path) -> None:
+    def twice() -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        trainer(tmp_path, callbacks=[Diary(4, twice)]).fit()
+    assert Checkpoints(tmp_path / "checkpoints").steps() == []
+
+
+def test_a_signal_to_the_whole_group_saves_too(tmp_path: Path) -> None:
+    """A terminal sends Ctrl-C to the workers as well, and the step under way still needs their data."""
+
+    def everyone() -> None:
+        for child in multiprocessing.active_children():
+            assert child.pid is not None
+            os.kill(child.pid, signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(Interrupted):
+        trainer(tmp_path, steps=40, workers=2, callbacks=[Diary(4, everyone)]).fit()
+    assert Checkpoints(tmp_path / "checkpoints").steps() == [4]
+
+
+def test_a_full_disk_stops_with_the_earlier_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fill() -> None:
+        def full(*_: Any) -> None:
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr("suffuse.training.checkpoints.save_file", full)
+
+    with pytest.raises(RunError, match="No space left"):
+        trainer(tmp_path, callbacks=[Diary(8, fill)]).fit()
+    assert Checkpoints(tmp_path / "checkpoints").load().step == 6
+
+
+def test_callbacks_are_told(tmp_path: Path) -> None:
+    diary = Diary()
+    trainer(tmp_path, callbacks=[diary]).fit()
+    expected = [("started", 0), ("logged", 4), ("saved", 6), ("logged", 8), ("logged", 12), ("saved", 12)]
+    assert diary.events == [*expected, ("finished", 12)]
+
+
+def test_previews_see_averaged_weights(tmp_path: Path) -> None:
+    seen: list[tuple[int, nn.Module]] = []
+    made = trainer(tmp_path, preview_every=5, preview=lambda network, step: seen.append((step, network)))
+    made.fit()
+    assert [step for step, _ in seen] == [5, 10, 12]
+    assert all(network is made.average.model for _, network in seen)
+
+
+def validating(tmp_path: Path, **settings: Any) -> Trainer:
+    return trainer(tmp_path, heldout=Points(20), **settings)
+
+
+def test_validation_is_the_same_question_each_time(tmp_path: Path) -> None:
+    made = validating(tmp_path)
+    first = made.validate()
+    assert made.validate() == first
+    with torch.no_grad():
+        for parameter in made.denoiser.parameters():
+            parameter.add_(0.3)
+    assert made.validate() == first
+    with torch.no_grad():
+        for parameter in made.average.model.parameters():
+            parameter.add_(0.3)
+    assert made.validate() != first
+
+
+def test_validation_with_little_or_no_heldout_data(tmp_path: Path) -> None:
+    lines: list[dict[str, float]] = []
+    trainer(tmp_path / "few", heldout=Points(3), log=lambda _, figures: lines.append(dict(figures))).fit()
+    assert math.isfinite(lines[-1]["validation_loss"])
+    trainer(tmp_path / "none", heldout=Points(0)).fit()
+    assert Checkpoints(tmp_path / "none" / "checkpoints").steps() == [6, 12]
+
+
+def test_no_training_data_is_said(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="training split is empty"):
+        trainer(tmp_path, Points(0))
+
+
+def test_average_follows_its_formula() -> None:
+    network = nn.Linear(2, 1)
+    average = Average(network, 0.5)
+    expected = network.weight.detach().clone()
+    for update in range(12):
+        with torch.no_grad():
+            network.weight.copy_(torch.randn(1, 2, generator=torch.Generator().manual_seed(update)))
+        average.update()
+        keep = min(0.5, (1 + update) / (10 + update))
+        expected = keep * expected + (1 - keep) * network.weight.detach()
+    torch.testing.assert_close(average.model.weight, expected)
+    assert average.updates == 12
+    assert not average.model.weight.requires_grad
+    assert not average.model.training
+
+
+@pytest.mark.parametrize("decay", ["cosine", "rsqrt", "constant"])
+def test_learning_rates(decay: str) -> None:
+    settings = TrainerSettings(steps=1000, warmup=100, lr=0.1, decay=decay)
+    rates = [learning_rate(step, settings) for step in range(1000)]
+    assert rates[0] == pytest.approx(0.001, rel=1e-3)
+    assert all(later > earlier for earlier, later in zip(rates[:50], rates[1:51], strict=True))
+    assert max(rates) <= 0.1
+    falls = [later <= earlier for earlier, later in zip(rates[100:-1], rates[101:], strict=True)]
+    assert all(falls)
+    last = {"cosine": 0.0, "rsqrt": 0.1 * math.sqrt(100 / 1000), "constant": 0.1}[decay]
+    assert rates[-1] == pytest.approx(last, abs=1e-5)
+
+
+@pytest.mark.parametrize("decay", ["cosine", "rsqrt", "constant"])
+def test_without_warmup_the_first_rate_is_the_peak(decay: str) -> None:
+    assert learning_rate(0, TrainerSettings(warmup=0, lr=0.1, decay=decay)) == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"steps": 0}, "trainer.steps=0"),
+        ({"batch_size": -1}, "trainer.batch_size=-1"),
+        ({"accumulate": 0}, "trainer.accumulate=0"),
+        ({"batch_size": 10, "accumulate": 3}, "trainer.accumulate=3"),
+        ({"log_every": 0}, "trainer.log_every=0"),
+        ({"keep_checkpoints": 0}, "trainer.keep_checkpoints=0"),
+        ({"validation_batches": 0}, "trainer.validation_batches=0"),
+        ({"decay": "cosin"}, "trainer.decay=cosin"),
+        ({"lr": 0.0}, "trainer.lr=0"),
+        ({"lr": math.nan}, "trainer.lr=nan"),
+        ({"ema": 1.5}, "trainer.ema=1.5"),
+        ({"warmup": -1}, "trainer.warmup=-1"),
+        ({"workers": -1}, "trainer.workers=-1"),
+    ],
+)
+def test_bad_settings_are_named(settings: dict[str, Any], named: str) -> None:
+    with pytest.raises(ConfigError, match=named):
+        TrainerSettings(**settings)
+
+
+def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
+    network = denoiser()
+    own = weights(network)
+    name = next(iter(own))
+    with pytest.raises(RunError, match=f"{name} is missing from the checkpoint"):
+        load_weights(network, {key: value for key, value in own.items() if key != name})
+    with pytest.raises(RunError, match="extra is missing from this network"):
+        load_weights(network, {**own, "extra": torch.zeros(1)})
+    with pytest.raises(RunError, match=rf"{name} is \[7\]"):
+        load_weights(network, {**own, name: torch.zeros(7)})
+    assert same_bits(own, weights(network))
