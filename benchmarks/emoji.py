@@ -19,8 +19,10 @@ OVERRIDES = [
     "data.group=name",
     "data.size=32",
     "metric.label=category",
-    "trainer.steps=2000",
+    "backbone=unet_small",
+    "trainer.steps=4800",
     "trainer.batch_size=64",
+    "trainer.ema=0.999",
 ]
 
 

@@ -1,4 +1,4 @@
-"""A whole run through the command line, as a person would type it: train, sample, evaluate, report; timed and scored."""
+"""A whole run through the command line, as a person would type it, timed and scored."""
 
 from __future__ import annotations
 

@@ -191,8 +191,6 @@ def read(file: Path) -> Record:
     """The inverse of `write`."""
     data: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     found = data.pop("findings")
-    parts = {
-        "bars": [Bar(**bar) for bar in found.pop("bars")],
-        "tables": [Table(**table) for table in found.pop("tables")],
-    }
-    return Record(**data, findings=Findings(**parts, **found))
+    bars = [Bar(**bar) for bar in found.pop("bars")]
+    tables = [Table(**table) for table in found.pop("tables")]
+    return Record(**data, findings=Findings(bars=bars, tables=tables, **found))

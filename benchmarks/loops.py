@@ -71,7 +71,7 @@ def plain(denoiser: Denoiser, task: Task, count: int) -> float:
     model = copy.deepcopy(denoiser).train()
     assert model.encoder is not None
     scale = task.fields["pixels"].scale
-    parameters = list(model.parameters())
+    parameters: list[torch.Tensor] = list(model.parameters())
     average = [parameter.detach().clone() for parameter in parameters]
     optimizer = torch.optim.AdamW(parameters, RATE, BETAS, weight_decay=0.0, fused=True)
     began = 0.0

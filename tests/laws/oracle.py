@@ -1,7 +1,8 @@
 """Data whose posterior mean is known in closed form, and the walk of a plan that may end before the clean state.
 
-With data ``sum_k w_k N(m_k, s_k^2 I)`` the noisy value is a mixture too, with variances ``v_k = alpha^2 s_k^2 + sigma^2``,
-and ``E[x_0 | x] = sum_k r_k (m_k + alpha s_k^2 / v_k (x - alpha m_k))``, with r_k the share of component k at x.
+With data ``sum_k w_k N(m_k, s_k^2 I)`` the noisy value is a mixture too, with variances
+``v_k = alpha^2 s_k^2 + sigma^2``, and ``E[x_0 | x] = sum_k r_k (m_k + alpha s_k^2 / v_k (x - alpha m_k))``, with
+r_k the share of component k at x.
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ def walk(
     x: Tensor,
     fresh: Callable[[int], Tensor] | None = None,
 ) -> Tensor:
-    """The state ``[B, D]`` at the end of a plan, by the kernel of the executor; ``fresh`` gives each stage its noise."""
+    """The state ``[B, D]`` at the end of a plan, by the executor's kernel; ``fresh`` gives each stage its noise."""
     process, history, anchor = Gaussian(schedule), [], x
     for index, stage in enumerate(plan):
         assert stage.log_snr is not None

@@ -15,6 +15,8 @@ from suffuse.schedules import EDM, Cosine, Schedule
 
 diffusers = pytest.importorskip("diffusers", reason="diffusers is not installed: pip install 'suffuse[dev]'")
 
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
 STEPS = 25
 VP: Schedule = Cosine()
 """Any variance-preserving schedule: the grids are given as log-SNRs."""

@@ -162,7 +162,7 @@ def spread(plan: Plan, schedule: Schedule, data: Mixture, variance: float) -> fl
 
 
 def test_recursion_is_the_walk() -> None:
-    """The spread that the recursion tells of is the one that the kernel makes, seen by pushing single noises through."""
+    """The spread that the recursion tells of is the kernel's, seen by pushing single noises through."""
     schedule, data = SCHEDULES["flow"], gaussian(0.3, 0.8)
     plan = DDIM(0.6).plan([-2.0, -0.5, 0.5, 2.0], schedule)
     base = walk(plan, schedule, data, f64([[0.0]]), lambda _: f64([[0.0]]))

@@ -7,7 +7,6 @@ import math
 import pytest
 import torch
 from oracle import MIXTURE, SCHEDULES, f64, level
-from tiny import denoiser, field
 from torch import Tensor
 
 from suffuse.parameterizations import PARAMETERIZATIONS, Affine, input_scale
@@ -17,6 +16,7 @@ from suffuse.training import weightings
 from suffuse.training.clock import LogNormal
 from suffuse.training.objective import Objective
 from suffuse.training.weightings import Weighting
+from tiny import denoiser, field
 
 LOG_SNRS = (-6.0, -1.0, 0.0, 0.5, 6.0)
 SCALE = 0.6
@@ -89,7 +89,7 @@ def test_broken_tables_are_noticed(name: str, monkeypatch: pytest.MonkeyPatch) -
 
 
 def change_by_rescheduling(name: str, first: str, second: str) -> float:
-    """How much a real network's posterior mean changes with the schedule, at the same log-SNR and the same x / alpha."""
+    """How much a real network's posterior mean changes with the schedule, at the same log-SNR and x / alpha."""
     network = denoiser(parameterization=name).double()
     clean_scale = torch.randn(6, 2, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     worst = 0.0

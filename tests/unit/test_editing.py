@@ -6,7 +6,6 @@ import math
 
 import pytest
 import torch
-from tiny import Perceptron
 from torch import Tensor
 
 from suffuse.denoiser import Denoiser
@@ -17,6 +16,7 @@ from suffuse.sampling import DDIM, DPMSolver2M, Heun, Hook, Seeds, Solver, grids
 from suffuse.sampling.hooks import Moment
 from suffuse.schedules import EDM, Cosine, LinearBetaVP, RectifiedFlow, Schedule
 from suffuse.state import State
+from tiny import Perceptron
 
 DIM = 6
 FIELDS = {"x": Field(shape=(DIM,))}

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import pytest
 import torch
-from tiny import PointEncoder, Points
 from torch import Tensor
 
 from suffuse.training.feed import Feed, indices_at
+from tiny import PointEncoder, Points
 
 LENGTH = 23
 

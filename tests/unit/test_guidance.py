@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import SIDES, process
 from torch import Tensor
 
 from suffuse.conditions import ClassLabel, Scalar
@@ -18,6 +17,7 @@ from suffuse.guidance import ClassifierFree
 from suffuse.processes import Level
 from suffuse.sampling import DDIM, Heun, Seeds, sample
 from suffuse.state import State
+from tiny import SIDES, Perceptron, process
 
 
 class Counting(Denoiser):
@@ -32,11 +32,11 @@ class Counting(Denoiser):
 
 @pytest.fixture
 def network() -> Counting:
-    from tiny import Perceptron
-
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        made = Counting(Perceptron(), {"x": Field(shape=(2,))}, conditions={"side": ClassLabel(SIDES), "size": Scalar()})
+        made = Counting(
+            Perceptron(), {"x": Field(shape=(2,))}, conditions={"side": ClassLabel(SIDES), "size": Scalar()}
+        )
         for parameter in made.parameters():
             torch.nn.init.normal_(parameter, std=0.5)
     made.sizes = []

@@ -7,19 +7,20 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from tiny import SetNetwork
 from torch import Tensor
 
 from suffuse.denoiser import Denoiser
 from suffuse.fields import Field
 from suffuse.layouts import Dense, Layout, Masked, expand
 from suffuse.processes import Gaussian, JointProcess
-from suffuse.sampling import DPMSolver2M, Seeds, sample, uniform_lambda
+from suffuse.sampling import DDIM, DPMSolver2M, Hook, Seeds, sample, uniform_lambda
+from suffuse.sampling.hooks import Moment
 from suffuse.schedules import Cosine
 from suffuse.state import State
 from suffuse.training.clock import Uniform
 from suffuse.training.objective import Objective
 from suffuse.training.weightings import edm
+from tiny import SetNetwork
 
 SIZES = (5, 1, 3, 4)
 MASK = torch.arange(max(SIZES)) < torch.tensor(SIZES)[:, None]
@@ -117,6 +118,26 @@ def test_samples_are_those_made_one_by_one(network: Denoiser) -> None:
         alone = State({"x": start["x"][row : row + 1, :size]}, MASK[row : row + 1, :size])
         made = sample(network, alone, grid, DPMSolver2M(), process=process, seeds=Seeds(0, [row]))
         torch.testing.assert_close(padded["x"][row, :size], made["x"][0], rtol=1e-9, atol=1e-10)
+
+
+def test_fresh_noise_stays_off_the_padding(network: Denoiser) -> None:
+    process = JointProcess(network.fields, {"x": Gaussian(Cosine())})
+    start = process.prior({"x": (4, 5, 2)}, lambda name, shape: noise(*shape), MASK)
+    watch = Watch()
+    sample(network, start, [1.0, 0.6, 0.2, 0.0], DDIM(1.0), process=process, seeds=Seeds(0, range(4)), hooks=[watch])
+    assert len(watch.seen) == 3
+    assert not any(value[~MASK].any() for value in watch.seen)
+
+
+class Watch(Hook):
+    """Keeps the state after each step."""
+
+    def __init__(self) -> None:
+        self.seen: list[Tensor] = []
+
+    def after_step(self, state: State, moment: Moment) -> State:
+        self.seen.append(state["x"])
+        return state
 
 
 def test_loss_does_not_depend_on_how_much_is_padded(network: Denoiser) -> None:

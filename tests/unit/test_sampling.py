@@ -9,7 +9,6 @@ from dataclasses import asdict
 
 import pytest
 import torch
-from tiny import denoiser, field, process
 from torch import Tensor
 
 from suffuse.errors import ConfigError
@@ -20,6 +19,7 @@ from suffuse.sampling.executor import plans
 from suffuse.sampling.hooks import Moment
 from suffuse.schedules import EDM, Cosine, LinearBetaVP, RectifiedFlow, Schedule
 from suffuse.state import State
+from tiny import denoiser, field, process
 
 SCHEDULES: dict[str, Schedule] = {"vp": LinearBetaVP(), "edm": EDM(), "flow": RectifiedFlow(), "cosine": Cosine()}
 SOLVERS: dict[str, Solver] = {"ddim": DDIM(), "ancestral": DDIM(1.0), "2m": DPMSolver2M(), "heun": Heun()}
@@ -116,7 +116,17 @@ def test_karras_may_begin_lower() -> None:
 
 @pytest.mark.parametrize(
     "grid",
-    [[], [1.0], [0.0], [1.0, 0.5], [1.0, 0.5, 0.5, 0.0], [0.5, 0.8, 0.0], [1.5, 0.5, 0.0], [math.nan, 0.0], [1.0, math.nan, 0.0]],
+    [
+        [],
+        [1.0],
+        [0.0],
+        [1.0, 0.5],
+        [1.0, 0.5, 0.5, 0.0],
+        [0.5, 0.8, 0.0],
+        [1.5, 0.5, 0.0],
+        [math.nan, 0.0],
+        [1.0, math.nan, 0.0],
+    ],
 )
 def test_grids_that_do_not_fall_are_refused(grid: list[float]) -> None:
     with pytest.raises(ConfigError, match=r"sampler\.grid"):
@@ -186,6 +196,32 @@ class Watch(Hook):
     def after_step(self, state: State, moment: Moment) -> State:
         self.calls.append(("after", moment.index, moment.clock))
         return state
+
+
+def test_every_step_has_fresh_noise() -> None:
+    """Read back from a walk whose posterior mean is zero: standard normal, and independent from step to step."""
+
+    def blank(state: State, levels: object, condition: object = None) -> Posterior:
+        return {"x": Mean(torch.zeros_like(state["x"]))}
+
+    states: list[Tensor] = []
+
+    class Keep(Hook):
+        def before_denoise(self, state: State, moment: Moment) -> State:
+            states.append(state["x"])
+            return state
+
+    grid, seeds = [1.0, 0.8, 0.5, 0.3, 0.0], Seeds(0, range(2000))
+    start = State({"x": torch.zeros(2000, 2, dtype=torch.float64)})
+    sample(blank, start, grid, DDIM(1.0), process=process(), seeds=seeds, hooks=[Keep()])
+    stages = plans(grid, DDIM(1.0), process())["x"].stages
+    fresh = [
+        ((after - stage.base * before) / stage.noise).flatten()
+        for stage, before, after in zip(stages, states, states[1:], strict=False)
+    ]
+    together = torch.corrcoef(torch.stack([seeds.normal("prior", "x", 0, (2000, 2)).double().flatten(), *fresh]))
+    assert float((together - torch.eye(4)).abs().max()) < 5 / math.sqrt(4000)
+    assert all(float(eps.var()) == pytest.approx(1, abs=0.12) for eps in fresh)
 
 
 def test_hooks_see_every_stage_and_the_clock() -> None:

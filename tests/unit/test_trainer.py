@@ -14,15 +14,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny import Points, denoiser, same_bits, trainer, weights
 from torch import nn
 
 from suffuse.errors import ConfigError, RunError
-from suffuse.training import Checkpoints, Trainer, TrainerSettings
-from suffuse.training.averaging import Average
+from suffuse.training import Checkpoints, Trainer
 from suffuse.training.callbacks import Callback
 from suffuse.training.feed import indices_at
-from suffuse.training.trainer import Interrupted, learning_rate, load_weights
+from suffuse.training.trainer import Interrupted, load_weights
+from tiny import Points, denoiser, same_bits, trainer, weights
 
 
 @dataclass
@@ -48,12 +47,12 @@ class Diary(Callback):
         self.events.append(("finished", step))
 
 
-class Killed(Exception):
+class KilledError(Exception):
     """Stands for a process that is gone."""
 
 
 def kill() -> None:
-    raise Killed
+    raise KilledError
 
 
 def final(directory: Path, step: int = 12) -> dict[str, Any]:
@@ -84,7 +83,7 @@ def test_resumed_is_never_stopped(tmp_path: Path, killed: int, accumulate: int, 
     """In every bit of weights, averages and optimizer, wherever between two checkpoints the process went."""
     trainer(tmp_path / "whole", accumulate=accumulate).fit()
     settings = {"accumulate": accumulate, "workers": workers, "checkpoint_every": 3, "log_every": 1}
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         trainer(tmp_path / "cut", callbacks=[Diary(killed, kill)], **settings).fit()
     resumed = trainer(tmp_path / "cut", **settings)
     resumed.resume()
@@ -96,7 +95,7 @@ def test_resumed_is_never_stopped(tmp_path: Path, killed: int, accumulate: int, 
 def test_forgetting_the_position_is_noticed(tmp_path: Path) -> None:
     """The mutant: weights and optimizer are loaded, but data, levels and noise begin again."""
     trainer(tmp_path / "whole").fit()
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         trainer(tmp_path / "cut", callbacks=[Diary(8, kill)]).fit()
     resumed = trainer(tmp_path / "cut", steps=6, checkpoint_every=100)
     resumed.resume()
@@ -119,6 +118,22 @@ def test_accumulating_changes_rounding_only(tmp_path: Path) -> None:
         torch.testing.assert_close(once[name], parts[name], rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_each_step_and_part_draws_its_own_levels_and_noise(tmp_path: Path, accumulate: int) -> None:
+    calls: list[tuple[int, int, range, int]] = []
+    made = trainer(tmp_path, accumulate=accumulate, steps=3, seed=5)
+    objective = made.objective
+
+    def listening(*data: Any, seed: int, step: int, rows: range, total: int) -> torch.Tensor:
+        calls.append((seed, step, rows, total))
+        return objective(*data, seed=seed, step=step, rows=rows, total=total)
+
+    made.objective = listening  # type: ignore[assignment]
+    made.fit()
+    parts = [range(16)] if accumulate == 1 else [range(8), range(8, 16)]
+    assert calls == [(5, step, rows, 16) for step in range(3) for rows in parts]
+
+
 def test_the_seed_decides(tmp_path: Path) -> None:
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         trainer(tmp_path / name, seed=seed).fit()
@@ -135,13 +150,15 @@ def test_any_saved_step_can_be_taken_up(tmp_path: Path) -> None:
         made.resume(7)
 
 
-def test_a_loss_that_is_not_a_number_stops(tmp_path: Path) -> None:
+@pytest.mark.parametrize("log_every", [4, 100])
+def test_a_loss_that_is_not_a_number_stops(tmp_path: Path, log_every: int) -> None:
+    """Whether it is the log or the next checkpoint that looks at the losses first."""
     split = Points(50)
     poisoned = indices_at(0, 50, range(50))[40]  # in the third batch of 16
     split.values[poisoned] = np.nan
     diary = Diary()
     with pytest.raises(RunError, match=r"loss is nan at step 3 \(training items") as caught:
-        trainer(tmp_path, split, checkpoint_every=2, batch_size=16, callbacks=[diary]).fit()
+        trainer(tmp_path, split, checkpoint_every=2, log_every=log_every, callbacks=[diary]).fit()
     message = str(caught.value)
     assert "\n" not in message
     shown = message.split("training items ")[1].split(",")[0]
@@ -156,7 +173,7 @@ def test_a_loss_that_is_not_a_number_stops(tmp_path: Path) -> None:
 def test_a_bad_loss_at_once_leaves_nothing(tmp_path: Path) -> None:
     split = Points(50)
     split.values[:] = np.inf
-    with pytest.raises(RunError, match="at step 1 .*no checkpoint had been written"):
+    with pytest.raises(RunError, match=r"at step 1 .*no checkpoint had been written"):
         trainer(tmp_path, split).fit()
     assert Checkpoints(tmp_path / "checkpoints").steps() == []
 
@@ -256,63 +273,6 @@ def test_validation_with_little_or_no_heldout_data(tmp_path: Path) -> None:
 def test_no_training_data_is_said(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="training split is empty"):
         trainer(tmp_path, Points(0))
-
-
-def test_average_follows_its_formula() -> None:
-    network = nn.Linear(2, 1)
-    average = Average(network, 0.5)
-    expected = network.weight.detach().clone()
-    for update in range(12):
-        with torch.no_grad():
-            network.weight.copy_(torch.randn(1, 2, generator=torch.Generator().manual_seed(update)))
-        average.update()
-        keep = min(0.5, (1 + update) / (10 + update))
-        expected = keep * expected + (1 - keep) * network.weight.detach()
-    torch.testing.assert_close(average.model.weight, expected)
-    assert average.updates == 12
-    assert not average.model.weight.requires_grad
-    assert not average.model.training
-
-
-@pytest.mark.parametrize("decay", ["cosine", "rsqrt", "constant"])
-def test_learning_rates(decay: str) -> None:
-    settings = TrainerSettings(steps=1000, warmup=100, lr=0.1, decay=decay)
-    rates = [learning_rate(step, settings) for step in range(1000)]
-    assert rates[0] == pytest.approx(0.001, rel=1e-3)
-    assert all(later > earlier for earlier, later in zip(rates[:50], rates[1:51], strict=True))
-    assert max(rates) <= 0.1
-    falls = [later <= earlier for earlier, later in zip(rates[100:-1], rates[101:], strict=True)]
-    assert all(falls)
-    last = {"cosine": 0.0, "rsqrt": 0.1 * math.sqrt(100 / 1000), "constant": 0.1}[decay]
-    assert rates[-1] == pytest.approx(last, abs=1e-5)
-
-
-@pytest.mark.parametrize("decay", ["cosine", "rsqrt", "constant"])
-def test_without_warmup_the_first_rate_is_the_peak(decay: str) -> None:
-    assert learning_rate(0, TrainerSettings(warmup=0, lr=0.1, decay=decay)) == pytest.approx(0.1)
-
-
-@pytest.mark.parametrize(
-    ("settings", "named"),
-    [
-        ({"steps": 0}, "trainer.steps=0"),
-        ({"batch_size": -1}, "trainer.batch_size=-1"),
-        ({"accumulate": 0}, "trainer.accumulate=0"),
-        ({"batch_size": 10, "accumulate": 3}, "trainer.accumulate=3"),
-        ({"log_every": 0}, "trainer.log_every=0"),
-        ({"keep_checkpoints": 0}, "trainer.keep_checkpoints=0"),
-        ({"validation_batches": 0}, "trainer.validation_batches=0"),
-        ({"decay": "cosin"}, "trainer.decay=cosin"),
-        ({"lr": 0.0}, "trainer.lr=0"),
-        ({"lr": math.nan}, "trainer.lr=nan"),
-        ({"ema": 1.5}, "trainer.ema=1.5"),
-        ({"warmup": -1}, "trainer.warmup=-1"),
-        ({"workers": -1}, "trainer.workers=-1"),
-    ],
-)
-def test_bad_settings_are_named(settings: dict[str, Any], named: str) -> None:
-    with pytest.raises(ConfigError, match=named):
-        TrainerSettings(**settings)
 
 
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from suffuse.commands.sample import open_model
-from suffuse.data import Evaluation, Score
+from suffuse.data import Evaluation, Score, Split
 from suffuse.errors import ConfigError
-from suffuse.model import build_data
+from suffuse.model import Model, build_data
 from suffuse.runs import now, write_json
 
 __all__ = ["evaluate"]
@@ -25,7 +25,7 @@ def evaluate(config: dict[str, Any], directory: Path | None = None) -> list[Scor
     recipe = model.recipe(config.get("sampler"), config.get("guidance"))
     data = build_data(model.config, model.registry)
     indices = range(config["n"])
-    asked = model.asked({}, indices)
+    asked = _as_in(data.heldout, model, len(indices))
     began = time.perf_counter()
     state = model.draw(indices, asked, recipe, seed=config["seed"], compute_batch=config["compute_batch"])
     seconds = time.perf_counter() - began
@@ -55,6 +55,14 @@ def evaluate(config: dict[str, Any], directory: Path | None = None) -> list[Scor
     print(table(scores))
     print(f"{config['n']} samples in {seconds:.1f} s; written to {run.directory / 'evaluation.json'}", file=sys.stderr)
     return scores
+
+
+def _as_in(heldout: Split, model: Model, count: int) -> dict[str, list[Any]]:
+    """Ask for what held-out items carry, in turn: distances between sets mean something only at the same mix."""
+    if not len(heldout):
+        raise ConfigError("data: there are no held-out items to compare with; set data.heldout above 0")
+    items = [heldout[index % len(heldout)].condition for index in range(min(count, len(heldout)))]
+    return {name: [items[index % len(items)].get(name) for index in range(count)] for name in model.conditions}
 
 
 def table(scores: list[Score]) -> str:

@@ -64,6 +64,7 @@ def sample(
     clocks = _clocks(plan, process)
     state, anchors = prior, prior
     history: dict[str, list[Mean]] = {name: [] for name in plan}
+    memory = {name: part.memory for name, part in plan.items()}
     for index, stages in enumerate(zip(*plan.values(), strict=True)):
         if hooks:
             moment = Moment(index, len(levels), clocks[index], process, seeds)
@@ -78,7 +79,7 @@ def sample(
         for (name, part), stage in zip(process.processes.items(), stages, strict=True):
             kept = history[name]
             kept.insert(0, posterior[name])
-            del kept[plan[name].memory :]
+            del kept[memory[name] :]
             fresh = None
             if stage.noise:
                 draw = seeds.normal("step", name, index, state[name].shape).to(state[name])

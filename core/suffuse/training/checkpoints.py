@@ -102,8 +102,9 @@ class Checkpoints:
             for file in [*draft.iterdir(), draft]:
                 _flush(file)
             if target.exists():  # the same step again, after a resume from an earlier one
-                shutil.rmtree(target)
+                target.rename(draft.with_suffix(".old"))
             draft.rename(target)
+            shutil.rmtree(draft.with_suffix(".old"), ignore_errors=True)
             _flush(self.folder)
         except (OSError, SafetensorError) as error:
             shutil.rmtree(draft, ignore_errors=True)

@@ -6,8 +6,9 @@ process without a change to it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -40,6 +41,14 @@ class Engine(Protocol):
 
     def step(self, optimizer: torch.optim.Optimizer, clip_norm: float | None) -> Tensor:
         """Clip, update, clear. Returns the norm of the gradient before clipping."""
+        ...
+
+    def state(self) -> dict[str, Any]:
+        """Plain data that a resumed run needs, such as the scale of the loss."""
+        ...
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Take up what `state` gave."""
         ...
 
     def reduce(self, value: Tensor) -> Tensor:
@@ -90,6 +99,13 @@ class SingleProcess:
         self.scaler.update()
         optimizer.zero_grad(set_to_none=True)
         return norm
+
+    def state(self) -> dict[str, Any]:
+        return self.scaler.state_dict()
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        if state:
+            self.scaler.load_state_dict(dict(state))
 
     def reduce(self, value: Tensor) -> Tensor:
         return value

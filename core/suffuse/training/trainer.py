@@ -273,20 +273,25 @@ class Trainer:
                     "average": self.average.model.state_dict(),
                     "optimizer": optimizer,
                 },
-                state={**self.describe, "seed": self.seed, "average_updates": self.average.updates},
+                state={
+                    **self.describe,
+                    "seed": self.seed,
+                    "average_updates": self.average.updates,
+                    "engine": self.engine.state(),
+                },
             )
         )
         for callback in self.callbacks:
             callback.saved(self.step, path)
         return path
 
-    def resume(self, step: int | None = None) -> None:
-        """Take up a saved step, the newest by default.
+    def resume(self) -> None:
+        """Take up the newest saved step.
 
         Raises:
             RunError: there is no whole checkpoint, or it does not fit this network.
         """
-        checkpoint = self.checkpoints.load(step)
+        checkpoint = self.checkpoints.load()
         load_weights(self.denoiser, checkpoint.tensors["model"])
         load_weights(self.average.model, checkpoint.tensors["average"])
         self.average.updates = int(checkpoint.state["average_updates"])
@@ -296,6 +301,7 @@ class Trainer:
             index, _, name = key.partition(".")
             state.setdefault(int(index), {})[name] = value
         self.optimizer.load_state_dict({"state": state, "param_groups": groups})
+        self.engine.load_state(checkpoint.state["engine"])
         self.step = checkpoint.step
 
     @contextmanager

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Annotated, NamedTuple, TypeAlias
 
 import numpy as np
@@ -21,7 +22,7 @@ from suffuse.data import Evaluation, Score, Split
 from suffuse.errors import ConfigError, DataError
 from suffuse.fitting import Range
 from suffuse.metrics import frechet_distance, memorised_share, precision_recall_density_coverage
-from suffuse_image.classifier import classify, train_classifier
+from suffuse_image.classifier import Classifier, classify, train_classifier
 
 __all__ = ["ClassifierMetrics", "principal_components"]
 
@@ -41,7 +42,7 @@ class ClassifierMetrics:
         label: the condition that names the class.
         epochs: passes of the classifier over the real training images.
         max_images: it ends after this many images at the latest, which bounds the time.
-        max_real: at most this many images of each real part are looked at, evenly spaced, which bounds the memory.
+        max_real: at most this many images of each real part are looked at, drawn at random, which bounds the memory.
         neighbours: k of precision, recall, density and coverage.
     """
 
@@ -72,12 +73,13 @@ class ClassifierMetrics:
             raise ConfigError(
                 f"n={len(evaluation.values)}: with metric.neighbours={self.neighbours} the metrics need {least} samples"
             )
-        train, heldout = self._real(evaluation.train, "training"), self._real(evaluation.heldout, "held-out")
+        rng = np.random.default_rng(evaluation.seed)
+        train = self._real(evaluation.train, "training", rng)
+        heldout = self._real(evaluation.heldout, "held-out", rng)
         values = torch.from_numpy(np.stack(evaluation.values))
+        known = train.labels >= 0
         kind = evaluation.train.conditions.get(self.label)
-        scores: list[Score] = []
-        if isinstance(kind, ClassLabel) and len(train.labels[train.labels >= 0].unique()) > 1:  # type: ignore[no-untyped-call]
-            known = train.labels >= 0
+        if isinstance(kind, ClassLabel) and len(np.unique(train.labels[known])) > 1:
             model = train_classifier(
                 train.images[known],
                 train.labels[known],
@@ -86,33 +88,20 @@ class ClassifierMetrics:
                 max_images=self.max_images,
                 seed=evaluation.seed,
             )
+            real, fake = classify(model, heldout.images), classify(model, values)
+            accuracy = self._accuracy(evaluation, kind, fake.predicted, _agreement(real.predicted, heldout.labels))
             space = "the last hidden features of a small CNN trained on the real training images (not FID's Inception)"
-            seen = classify(model, heldout.images)
-            fake = classify(model, values)
-            scores += self._accuracy(evaluation, kind, fake.predicted, _agreement(seen.predicted, heldout.labels))
-            features: Features = lambda images: classify(model, images).features  # noqa: E731
-            reference, generated = seen.features, fake.features
+            features: Features = partial(_features, model)
+            reference, generated = real.features, fake.features
         else:
-            features = principal_components(train.images)
+            accuracy = []
             space = "principal components of pixels, for want of classes (not FID's Inception)"
+            features = principal_components(train.images)
             reference, generated = features(heldout.images), features(values)
         count = min(len(values), len(train.images))
-        substitute = features(train.images[_evenly(len(train.images), count)])
-        scores += self._distances(reference, generated[:count], substitute, space)
-        # As many as there are samples: the figure does not depend on their number, but its time does.
-        unseen = heldout.images[_evenly(len(heldout.images), min(len(values), len(heldout.images)))]
-        scores.append(
-            Score(
-                name="memorised share",
-                value=memorised_share(train.images, values),
-                real=memorised_share(train.images, unseen),
-                better="lower",
-                about=f"share at most as far, in pixels, from the nearest of {len(train.images)} real training images "
-                "as that one is from any other (1 - authenticity, Alaa et al. 2022); real: "
-                f"{len(unseen)} held-out images",
-            )
-        )
-        return scores
+        substitute = features(train.images[_some(len(train.images), count, rng)])
+        distances = self._distances(reference, generated[_some(len(values), count, rng)], substitute, space)
+        return [*accuracy, *distances, _memorised(values, train.images, heldout.images, rng)]
 
     def _accuracy(
         self, evaluation: Evaluation, kind: ClassLabel, predicted: NDArray[np.int64], real: float
@@ -176,14 +165,14 @@ class ClassifierMetrics:
             )
         return scores
 
-    def _real(self, split: Split, part: str) -> _Real:
+    def _real(self, split: Split, part: str, rng: np.random.Generator) -> _Real:
         least = self.neighbours + 1
         if len(split) < least:
             raise DataError(
                 f"the {part} part of the data has {len(split)} images; the metrics need {least} (see data.heldout and "
                 "metric.neighbours)"
             )
-        batch = split.gather(_evenly(len(split), min(len(split), self.max_real)).tolist())
+        batch = split.gather(_some(len(split), self.max_real, rng).tolist())
         values = batch.values
         images = values if isinstance(values, Tensor) else torch.from_numpy(np.stack(values))
         labels = batch.conditions.get(self.label, torch.full((len(images),), -1))
@@ -201,8 +190,26 @@ def _agreement(predicted: NDArray[np.int64], wanted: Tensor) -> float:
     return float((predicted == wanted.numpy())[known].mean()) if known.any() else math.nan
 
 
-def _evenly(length: int, count: int) -> NDArray[np.int64]:
-    return np.arange(count) * length // count
+def _features(model: Classifier, images: Tensor) -> NDArray[np.float64]:
+    return classify(model, images).features
+
+
+def _some(length: int, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """``count`` of the indices below ``length``, drawn: evenly spaced ones could favour classes that alternate."""
+    return np.sort(rng.choice(length, min(count, length), replace=False))
+
+
+def _memorised(values: Tensor, train: Tensor, heldout: Tensor, rng: np.random.Generator) -> Score:
+    # No more of them than there are samples: the figure does not depend on their number, but its time does.
+    unseen = heldout[_some(len(heldout), len(values), rng)]
+    return Score(
+        name="memorised share",
+        value=memorised_share(train, values),
+        real=memorised_share(train, unseen),
+        better="lower",
+        about=f"share at most as far, in pixels, from the nearest of {len(train)} real training images as that one is "
+        f"from any other (1 - authenticity, Alaa et al. 2022); real: {len(unseen)} held-out images",
+    )
 
 
 def principal_components(images: Tensor) -> Features:
