@@ -18,6 +18,7 @@ from benchmarks.results import page, section
 
 BENCHMARKS = {
     "loop": "The sampling loop outside the network",
+    "noise": "Keyed noise",
     "training": "Training steps per second",
     "digits": "Digits, the embedded default",
     "emoji": "Emoji in colour",
@@ -35,9 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     for name in given.names:  # argparse's own choices refuse an empty list before Python 3.12
         if name not in KNOWN or (len(given.names) > 1 and name in ("all", "table")):
-            parser.error(
-                f"{' '.join(given.names)}: takes names of benchmarks, or all, or table: {', '.join(KNOWN)}"
-            )
+            parser.error(f"{' '.join(given.names)}: takes names of benchmarks, or all, or table: {', '.join(KNOWN)}")
     if given.list or not given.names:
         width = max(map(len, BENCHMARKS))
         print("\n".join(f"{name:{width}}  {title}" for name, title in BENCHMARKS.items()))
@@ -57,7 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         runs=given.runs or Path(tempfile.mkdtemp(prefix="suffuse-benchmark-")),
         results=results if given.results or not given.quick else None,
     )
-    return run(names[0], options, " ".join(["python -m benchmarks", names[0], *_typed(given)]), given.threads)
+    command = ["python -m benchmarks", names[0], *_typed(given, ("threads",))]  # where files lie changes no figure
+    return run(names[0], options, " ".join(command), given.threads)
 
 
 def run(name: str, options: Options, command: str, threads: int | None = None) -> int:
@@ -101,10 +101,10 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _typed(given: argparse.Namespace) -> list[str]:
+def _typed(given: argparse.Namespace, names: Sequence[str] = ("results", "runs", "threads")) -> list[str]:
     """The options as they were typed, for a process of its own and for the record."""
     words = ["--quick"] if given.quick else []
-    for name in ("results", "runs", "threads"):
+    for name in names:
         if (value := getattr(given, name)) is not None:
             words += [f"--{name}", str(value)]
     return words

@@ -16,9 +16,7 @@ OVERRIDES = ["modality=image"]
 
 def measure(options: Options) -> Findings:
     """Scores and wall time of three seeds."""
-    outcomes, findings = conduct(
-        Experiment(name="digits", overrides=OVERRIDES, seeds=(0, 1, 2), draws=2000), options
-    )
+    outcomes, findings = conduct(Experiment(name="digits", overrides=OVERRIDES, seeds=(0, 1, 2), draws=2000), options)
     bars = [
         least(outcomes, "conditional accuracy", 0.97),
         least(outcomes, "coverage", 0.85),

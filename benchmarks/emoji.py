@@ -20,7 +20,7 @@ OVERRIDES = [
     "data.size=32",
     "metric.label=category",
     "backbone=unet_small",
-    "trainer.steps=4800",
+    "trainer.steps=4000",
     "trainer.batch_size=64",
     "trainer.ema=0.999",
 ]
@@ -28,7 +28,5 @@ OVERRIDES = [
 
 def measure(options: Options) -> Findings:
     """Scores and wall time of one run."""
-    outcomes, findings = conduct(
-        Experiment(name="emoji", overrides=OVERRIDES, seeds=(0,), draws=2000), options
-    )
+    outcomes, findings = conduct(Experiment(name="emoji", overrides=OVERRIDES, seeds=(0,), draws=2000), options)
     return dataclasses.replace(findings, bars=[minutes(outcomes, ("train",), 20)])

@@ -83,9 +83,7 @@ def conduct(experiment: Experiment, options: Options) -> tuple[list[Outcome], Fi
         "trained by": " ".join(["suffuse train", *overrides, "seed=…"]),
         "seeds": ", ".join(map(str, seeds)),
         "samples scored": draws,
-        "parameters": json.loads((outcomes[0].directory / "run.json").read_text(encoding="utf-8"))[
-            "parameters"
-        ],
+        "parameters": json.loads((outcomes[0].directory / "run.json").read_text(encoding="utf-8"))["parameters"],
     }
     tables = [_scores(outcomes, seeds), _times(outcomes, seeds)]
     return outcomes, Findings(bars=[], tables=tables, settings=settings, pictures=pictures)
@@ -95,9 +93,7 @@ def _data() -> Path:
     """The folder that ``$SUFFUSE_DATA`` names, or else the one beside the repository."""
     folder = Path(os.environ.get("SUFFUSE_DATA") or Path(__file__).parents[2] / "shared" / "data")
     if not folder.is_dir():
-        raise Skipped(
-            f"{folder} is not there; set SUFFUSE_DATA to the folder with the data (see benchmarks/README.md)"
-        )
+        raise Skipped(f"{folder} is not there; set SUFFUSE_DATA to the folder with the data (see benchmarks/README.md)")
     return folder.resolve()
 
 
@@ -148,9 +144,7 @@ def least(outcomes: Sequence[Outcome], name: str, limit: float) -> Bar:
 def margin(outcomes: Sequence[Outcome], name: str, limit: float) -> Bar:
     """The mean of a score over the seeds is above that of real data by at most ``limit``."""
     found = _mean(outcomes, name) - _mean(outcomes, name, "real")
-    return Bar(
-        promise=f"{name}: above that of real data by at most {limit:g}", found=found, met=found <= limit
-    )
+    return Bar(promise=f"{name}: above that of real data by at most {limit:g}", found=found, met=found <= limit)
 
 
 def minutes(outcomes: Sequence[Outcome], stages: Sequence[str], limit: float) -> Bar:

@@ -42,9 +42,7 @@ def measure(options: Options) -> Findings:
         "suffuse: Heun": ours(Heun(), steps),
         "suffuse: DDIM, eta = 1": ours(DDIM(1.0), steps),
         "diffusers: DDIMScheduler": theirs(diffusers.DDIMScheduler(**betas), steps),
-        "diffusers: DPMSolverMultistepScheduler": theirs(
-            diffusers.DPMSolverMultistepScheduler(**betas), steps
-        ),
+        "diffusers: DPMSolverMultistepScheduler": theirs(diffusers.DPMSolverMultistepScheduler(**betas), steps),
         "diffusers: HeunDiscreteScheduler": theirs(diffusers.HeunDiscreteScheduler(**betas), steps),
         "diffusers: UniPCMultistepScheduler": theirs(diffusers.UniPCMultistepScheduler(**betas), steps),
         "diffusers: DDIMScheduler, eta = 1": theirs(diffusers.DDIMScheduler(**betas), steps, eta=1.0),
@@ -72,9 +70,7 @@ def measure(options: Options) -> Findings:
 
 
 def _table(title: str, found: dict[str, Spread], *, noise: bool) -> Table:
-    rows: list[list[Cell]] = [
-        [name, *spread.cells()] for name, spread in found.items() if ("eta = 1" in name) == noise
-    ]
+    rows: list[list[Cell]] = [[name, *spread.cells()] for name, spread in found.items() if ("eta = 1" in name) == noise]
     return Table(title=title, columns=("µs for one evaluation", "median", "least", "most"), rows=rows)
 
 

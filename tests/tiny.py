@@ -117,7 +117,7 @@ def trainer(directory: Path, split: Split | None = None, *, seed: int = 0, **set
         directory=directory,
         settings=TrainerSettings(**loop),
         seed=seed,
-        engine=SingleProcess("cpu"),
+        engine=settings.pop("engine", None) or SingleProcess("cpu"),
         **settings,
     )
 

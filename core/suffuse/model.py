@@ -21,6 +21,7 @@ from suffuse.plugins import Registry
 from suffuse.processes import Gaussian, JointProcess
 from suffuse.runs import Run
 from suffuse.sampling import Hook, Seeds, Solver, sample
+from suffuse.sampling.executor import plans
 from suffuse.schedules import Schedule
 from suffuse.state import State
 from suffuse.training.checkpoints import Checkpoint
@@ -35,14 +36,14 @@ class Recipe:
 
     Args:
         solver: the rule.
-        evaluations: the budget of network evaluations for one sample (guidance may double each).
+        steps: the budget of network evaluations for one sample.
         grid: settings of the grid component.
         guidance: settings of the guidance component; None for none.
         config: the same as plain data, for records.
     """
 
     solver: Solver
-    evaluations: int
+    steps: int
     grid: Mapping[str, Any]
     guidance: Mapping[str, Any] | None
     config: Mapping[str, Any]
@@ -98,7 +99,7 @@ class Model:
         guiding = merge(self.config.get("guidance") or {}, guidance)
         return Recipe(
             solver=self.registry.build("solver", rest, plugin=self.plugin),
-            evaluations=steps,
+            steps=steps,
             grid=chosen["grid"],
             guidance=guiding if guiding.get("name") else None,
             config={"sampler": chosen, "guidance": guiding or None},
@@ -168,6 +169,18 @@ class Model:
         shapes = {name: (len(seeds.indices), *field.shape) for name, field in self.fields.items()}
         return self.process.prior(shapes, lambda name, shape: seeds.normal("prior", name, 0, shape))
 
+    def grid(self, recipe: Recipe, start: float = 1.0) -> list[float]:
+        """The falling times of a recipe, from ``start`` to 0."""
+        intervals = recipe.solver.intervals(recipe.steps)
+        times: list[float] = self.registry.build(
+            "grid", recipe.grid, intervals, self.schedule, plugin=self.plugin, start=start
+        )
+        return times
+
+    def evaluations(self, recipe: Recipe, start: float = 1.0) -> int:
+        """Network evaluations (NFE) that one sample takes; guidance may double each."""
+        return max(plan.evaluations for plan in plans(self.grid(recipe, start), recipe.solver, self.process).values())
+
     def guided(self, recipe: Recipe) -> Denoise:
         """The denoiser under the recipe's guidance."""
         if recipe.guidance is None:
@@ -209,8 +222,7 @@ class Model:
         device = next(self.denoiser.parameters()).device
         self.denoiser.eval()
         denoise = self.guided(recipe)
-        intervals = recipe.solver.intervals(recipe.evaluations)
-        grid = self.registry.build("grid", recipe.grid, intervals, self.schedule, plugin=self.plugin, start=start)
+        grid = self.grid(recipe, start)
         batches = []
         for at in range(0, len(indices), compute_batch):
             chunk = indices[at : at + compute_batch]

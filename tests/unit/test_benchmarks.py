@@ -120,9 +120,7 @@ def test_names_that_are_none_are_refused(names: list[str], capsys: pytest.Captur
     assert "training" in capsys.readouterr().err
 
 
-def test_table_is_made_from_the_records_of_a_folder(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_table_is_made_from_the_records_of_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write(record(), tmp_path)
     assert entry.main(["table", "--results", str(tmp_path)]) == 0
     text = capsys.readouterr().out
@@ -161,16 +159,12 @@ def test_bars_take_the_mean_of_scores_and_the_slowest_time() -> None:
     assert not experiment.minutes(outcomes, ["train"], 2).met
 
 
-def test_an_experiment_runs_every_stage_for_every_seed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_experiment_runs_every_stage_for_every_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     typed: list[list[str]] = []
 
     def stand_in(command: list[str], **settings: Any) -> None:
         typed.append(command[3:])
-        place = next(
-            word.partition("=")[2] for word in command if word.startswith(("hydra.run.dir=", "run="))
-        )
+        place = next(word.partition("=")[2] for word in command if word.startswith(("hydra.run.dir=", "run=")))
         directory = Path(place)
         (directory / "sheet").mkdir(parents=True, exist_ok=True)
         (directory / "sheet" / "sheet.png").write_bytes(b"png")

@@ -141,15 +141,6 @@ def test_the_seed_decides(tmp_path: Path) -> None:
     assert not same_bits(final(tmp_path / "a"), final(tmp_path / "c"))
 
 
-def test_any_saved_step_can_be_taken_up(tmp_path: Path) -> None:
-    trainer(tmp_path, checkpoint_every=4).fit()
-    made = trainer(tmp_path)
-    made.resume(8)
-    assert made.step == 8
-    with pytest.raises(RunError, match="no checkpoint of step 7"):
-        made.resume(7)
-
-
 @pytest.mark.parametrize("log_every", [4, 100])
 def test_a_loss_that_is_not_a_number_stops(tmp_path: Path, log_every: int) -> None:
     """Whether it is the log or the next checkpoint that looks at the losses first."""

@@ -12,6 +12,7 @@ from suffuse.commands.sample import open_model
 from suffuse.data import Evaluation, Score, Split
 from suffuse.errors import ConfigError
 from suffuse.model import Model, build_data
+from suffuse.progress import Progress
 from suffuse.runs import now, write_json
 
 __all__ = ["evaluate"]
@@ -27,8 +28,17 @@ def evaluate(config: dict[str, Any], directory: Path | None = None) -> list[Scor
     indices = range(config["n"])
     asked = _as_in(data.heldout, model, len(indices))
     began = time.perf_counter()
-    state = model.draw(indices, asked, recipe, seed=config["seed"], compute_batch=config["compute_batch"])
+    with Progress(len(indices), "sample") as progress:
+        state = model.draw(
+            indices,
+            asked,
+            recipe,
+            seed=config["seed"],
+            compute_batch=config["compute_batch"],
+            progress=progress.update,
+        )
     seconds = time.perf_counter() - began
+    print("scoring, which may take a minute", file=sys.stderr, flush=True)
     subject = Evaluation(
         values=model.decoder.decode(state),
         conditions=asked,

@@ -165,7 +165,7 @@ def _facts(run: Run, model: Model, recipe: Recipe, items: int) -> dict[str, str]
         "Network": f"{config['backbone']['name']}, {facts.get('parameters', 0):,} parameters",
         "Process": f"schedule {config['process']['schedule']['name']}, network emits {model.denoiser.parameterization}",
         "Training": f"{model.step:,} steps of {config['trainer']['batch_size']}, {seconds / 60:.1f} minutes",
-        "Sampler": f"{sampler['name']}, {recipe.evaluations} network evaluations, guidance {scale:g}",
+        "Sampler": f"{sampler['name']}, {model.evaluations(recipe)} network evaluations, guidance {scale:g}",
         "Device": f"{facts.get('device', 'unknown')}, {facts.get('threads', '?')} threads",
         "Seed": str(config["seed"]),
         "Versions": ", ".join(f"{name} {facts[name]}" for name in ("suffuse", "python", "torch") if name in facts),

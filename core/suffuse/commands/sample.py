@@ -7,14 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 import suffuse
 from suffuse import noise
 from suffuse.commands.captions import captions
 from suffuse.editing import Replace, noised
 from suffuse.errors import ConfigError, RunError
 from suffuse.model import Model, Recipe, load
+from suffuse.progress import Progress
 from suffuse.runs import Run, now, write_json
 from suffuse.training.engine import pick_device
 
@@ -34,16 +33,16 @@ def sample(config: dict[str, Any], directory: Path | None = None) -> Path:
     indices = _indices(config)
     asked = model.asked(config.get("condition") or {}, indices)
     task = _task(config, model)
+    evaluations = model.evaluations(recipe, task.get("start", 1.0))
     folder = _folder(config, run)
-    quiet = not sys.stderr.isatty()
-    with tqdm(total=len(indices), unit="sample", disable=quiet, file=sys.stderr, dynamic_ncols=True) as bar:
+    with Progress(len(indices), "sample") as progress:
         state = model.draw(
             indices,
             asked,
             recipe,
             seed=config["seed"],
             compute_batch=config["compute_batch"],
-            progress=lambda done: bar.update(done - bar.n),
+            progress=progress.update,
             **task,
         )
     values = model.decoder.decode(state)
@@ -63,14 +62,14 @@ def sample(config: dict[str, Any], directory: Path | None = None) -> Path:
             "checkpoint": model.digest,
             "seed": config["seed"],
             "compute_batch": config["compute_batch"],
-            "evaluations": recipe.evaluations,
+            "evaluations": evaluations,
             **recipe.config,
             "task": config.get("task"),
             "made": now(),
             "samples": files,
         },
     )
-    print(f"{len(values)} samples in {folder}", file=sys.stderr)
+    print(f"{len(values)} samples, {evaluations} network evaluations each, in {folder}", file=sys.stderr)
     return folder
 
 

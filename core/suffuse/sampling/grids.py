@@ -57,9 +57,17 @@ def uniform_lambda(steps: int, schedule: Schedule, *, start: float = 1.0) -> lis
 
 
 def explicit(steps: int, schedule: Schedule, *, times: Sequence[float], start: float = 1.0) -> list[float]:
-    """The given times u themselves, each once; the final 0 may be left out."""
-    grid = [float(t) for t in times]
-    return grid if grid and grid[-1] == 0 else [*grid, 0.0]
+    """The given times u themselves; the final 0 may be left out.
+
+    Raises:
+        ConfigError: they are not as many as there are steps.
+    """
+    inner = [float(t) for t in times if t != 0]
+    if len(inner) != steps:
+        raise ConfigError(f"sampler.grid.times: {len(inner)} times above 0 for {steps} steps of the solver")
+    if start < 1:
+        inner = [start, *(t for t in inner if t < start)]
+    return [*inner, 0.0]
 
 
 def check(grid: Sequence[float]) -> None:
@@ -87,8 +95,7 @@ def _ends(schedule: Schedule, start: float) -> tuple[float, float]:
 
 def _from_log_snr(levels: Sequence[float], schedule: Schedule) -> list[float]:
     times: list[float] = schedule.time(torch.tensor(levels, dtype=torch.float64)).clamp(0, 1).tolist()
-    # The smallest level of a schedule may lie at its t = 0; it is still one step before the clean state.
-    times[-1] = max(times[-1], min(1e-12, *times[:-1], 1e-12) if len(times) > 1 else 1e-12)
+    times[-1] = max(times[-1], 1e-12)  # EDM's smallest level lies at t = 0, and is one step before the clean state
     return [*times, 0.0]
 
 

@@ -22,6 +22,7 @@ from suffuse import noise
 from suffuse.data import Decoder, Split
 from suffuse.denoiser import Denoise, Denoiser
 from suffuse.errors import ConfigError, RunError
+from suffuse.progress import Progress
 from suffuse.settings import TrainerSettings
 from suffuse.training.averaging import Average
 from suffuse.training.callbacks import Callback
@@ -29,7 +30,6 @@ from suffuse.training.checkpoints import Checkpoint, Checkpoints
 from suffuse.training.engine import Engine, SingleProcess
 from suffuse.training.feed import Feed, indices_at
 from suffuse.training.objective import Objective
-from suffuse.training.progress import Progress
 
 __all__ = ["Interrupted", "Trainer", "learning_rate", "load_weights"]
 
@@ -121,10 +121,9 @@ class Trainer:
         settings = self.settings
         for callback in self.callbacks:
             callback.started(self.directory, self.step)
-        progress = Progress(settings.steps, self.step, settings.batch_size)
         since = time.perf_counter()
         try:
-            with self._signals():
+            with self._signals(), Progress(settings.steps, "step", done=self.step) as progress:
                 for parts in self._parts():
                     self._update(parts)
                     self.step += 1
@@ -132,7 +131,7 @@ class Trainer:
                     if self.step % settings.log_every == 0 or last:
                         rate = len(self._losses) * settings.batch_size / (time.perf_counter() - since)
                         figures = self._figures()
-                        progress.update(self.step, figures["loss"], rate)
+                        progress.update(self.step, f"loss {figures['loss']:.4f}  {rate:.0f} samples/s")
                         self._report({**figures, "samples_per_second": rate})
                         since = time.perf_counter()
                     if self._due(settings.validate_every, last) and self.heldout:
@@ -147,7 +146,6 @@ class Trainer:
                     if self._signal and not last:
                         raise Interrupted(self.step, self._signal)
         finally:
-            progress.close()
             for callback in self.callbacks:
                 callback.finished(self.step)
 
