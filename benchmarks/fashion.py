@@ -17,9 +17,10 @@ OVERRIDES = [
     "data.path=$SUFFUSE_DATA/fashion-mnist",
     "data.names=[T-shirt,trouser,pullover,dress,coat,sandal,shirt,sneaker,bag,boot]",
     "backbone=unet_small",
-    "trainer.steps=3800",
+    "trainer.steps=3000",
     "trainer.batch_size=64",
     "trainer.ema=0.999",
+    "process.clock.mean=-0.8",
 ]
 
 

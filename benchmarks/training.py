@@ -50,7 +50,7 @@ def measure(options: Options) -> Findings:
         import diffusers
     except ImportError as error:
         raise Skipped('diffusers is not installed: pip install "suffuse[bench]"') from error
-    rounds = 1 if options.quick else 10
+    rounds = 1 if options.quick else 4
     bars, tables = [], []
     with tempfile.TemporaryDirectory(prefix="suffuse-training-") as folder:
         for case in cases(Path(folder), options.quick):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -49,6 +50,8 @@ _EXAMPLES = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 0, 1 for a bug, 2 for what the user can mend, 130 after Ctrl-C."""
+    shown_before = warnings.formatwarning
+    warnings.formatwarning = _warning
     try:
         return _dispatch(list(sys.argv[1:] if arguments is None else arguments))
     except KeyboardInterrupt:
@@ -59,6 +62,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     except SuffuseError as error:
         return complain(error)
+    finally:
+        warnings.formatwarning = shown_before
+
+
+def _warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    """One line, without the place in our code that a user can do nothing about."""
+    return f"suffuse: warning: {' '.join(str(message).split())}\n"
 
 
 def _dispatch(arguments: list[str]) -> int:

@@ -84,6 +84,10 @@ class Run:
             raise RunError(
                 f"{place}: holds a run already; resume={place} goes on with it, or take another hydra.run.dir"
             )
+        self.configure(config)
+
+    def configure(self, config: Mapping[str, Any]) -> None:
+        """Write the configuration, which a resumed run may have changed."""
         write_text(self.directory / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
 
     @property

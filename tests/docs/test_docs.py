@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import runpy
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -72,6 +74,25 @@ def test_there_are_commands_to_check() -> None:
 def test_python_is_valid(page: Path) -> None:
     for block in blocks(page, "python"):
         compile(block, str(page), "exec")
+
+
+@pytest.mark.slow
+def test_python_of_the_first_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (block,) = blocks(ROOT / "README.md", "python")
+    short = block.replace('"trainer.steps=2000"', '"trainer.steps=2", "backbone=unet_tiny"')
+    assert short != block
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(compile(short, "README.md", "exec"), names)
+    assert len(names["images"]) == 16
+    assert names["images"][0].shape == (1, 8, 8)
+
+
+@pytest.mark.slow
+def test_the_example_from_objects_runs(tmp_path: Path) -> None:
+    main = runpy.run_path(str(ROOT / "examples" / "from_objects.py"))["main"]
+    main(steps=2, directory=tmp_path / "run")
+    assert (tmp_path / "run" / "threes.png").is_file()
 
 
 def test_public_names_that_the_docs_use_exist() -> None:

@@ -15,7 +15,7 @@ from suffuse.errors import ConfigError, RunError
 from suffuse.model import Model, build_data, build_model
 from suffuse.plugins import Registry
 from suffuse.runs import Run, now
-from suffuse.training import Checkpoint, Trainer, TrainerSettings
+from suffuse.training import Checkpoint, Checkpoints, Trainer, TrainerSettings
 from suffuse.training.engine import SingleProcess
 from suffuse.training.objective import Objective
 from suffuse.training.trainer import Interrupted
@@ -23,13 +23,14 @@ from suffuse.training.trainer import Interrupted
 __all__ = ["train"]
 
 
-def train(config: dict[str, Any], directory: Path) -> Run:
+def train(config: dict[str, Any], directory: str | Path) -> Run:
     """Train a model as configured, in a new run directory or one that is resumed.
 
     Raises:
         SuffuseError: the configuration, the data or a checkpoint is not fit for it.
         Interrupted: a signal asked to stop; what was reached is saved.
     """
+    directory = Path(directory)
     registry = Registry()
     settings = TrainerSettings.read(config["trainer"])
     if settings.threads:
@@ -37,11 +38,12 @@ def train(config: dict[str, Any], directory: Path) -> Run:
     engine = SingleProcess(config["device"], settings.precision)
     run = Run(directory)
     resuming = bool(config.get("resume"))
-    origin = None
+    saved = Checkpoints(directory / "checkpoints").steps() if resuming else []
+    origin, step = Run.find(config["init"]) if config.get("init") and not saved else (None, None)
+    source = run if resuming else origin
+    if source is not None:
+        config = {**config, "backbone": source.config["backbone"]}  # its weights fit no other network
     if not resuming:
-        if config.get("init"):
-            origin, step = Run.find(config["init"])
-            config = {**config, "backbone": origin.config["backbone"]}  # the weights fit no other network
         run.begin(config)
     data = build_data(config, registry)
     plugin = config["modality"]["name"]
@@ -74,13 +76,15 @@ def train(config: dict[str, Any], directory: Path) -> Run:
         preview=Previews(run, model),
         log=run.log,
     )
-    if resuming:
+    if saved:
         trainer.resume()
-        run.rewind(trainer.step)
         if trainer.step >= settings.steps:
             raise ConfigError(
                 f"trainer.steps={settings.steps}: the run is at step {trainer.step} already; ask for more"
             )
+    if resuming:
+        run.configure(config)
+        run.rewind(trainer.step)
     _announce(model, trainer, data, directory)
     began = time.perf_counter()
     spent = run.facts.get("seconds", 0.0) if resuming else 0.0
