@@ -14,6 +14,8 @@ from PIL import Image
 
 from suffuse.cli import main
 from suffuse.runs import Run
+from suffuse.state import State
+from suffuse_image.decoder import Pixels
 
 TINY = ["modality=image", "backbone=unet_tiny", "backbone.width=16", "trainer.batch_size=32"]
 SHORT = ["trainer.steps=30", "trainer.checkpoint_every=10", "trainer.log_every=10", "trainer.preview_every=15"]
@@ -269,8 +271,21 @@ def test_a_place_that_cannot_be_written(run: Path, tmp_path: Path, refused: Call
     assert "cannot be made" in refused("sample", f"run={run}", f"out={tmp_path / 'file' / 'o'}")
 
 
-def test_a_loss_that_is_not_a_number(tmp_path: Path, refused: Callable[..., str]) -> None:
-    words = [*TINY, "trainer.steps=40", "trainer.lr=10", "trainer.clip_norm=null", "trainer.warmup=0"]
-    line = refused("train", *words, "trainer.log_every=1", f"hydra.run.dir={tmp_path / 'run'}")
-    assert "at step" in line
+def test_a_loss_that_is_not_a_number(
+    tmp_path: Path, refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encode = Pixels.encode
+    calls = 0
+
+    def poisoned(self: Pixels, values: Any) -> State:
+        nonlocal calls
+        calls += 1
+        return encode(self, values).map(lambda value: value * float("nan") if calls == 8 else value)
+
+    monkeypatch.setattr(Pixels, "encode", poisoned)
+    words = [*TINY, "trainer.steps=40", "trainer.checkpoint_every=5", "trainer.log_every=10"]
+    line = refused("train", *words, f"hydra.run.dir={tmp_path / 'run'}")
+    assert "at step 7" in line  # one call measured the data
     assert "training items" in line
+    assert "step 5 is intact" in line
+    assert Run(tmp_path / "run").checkpoint().step == 5

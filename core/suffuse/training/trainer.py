@@ -121,7 +121,7 @@ class Trainer:
         settings = self.settings
         for callback in self.callbacks:
             callback.started(self.directory, self.step)
-        since = time.perf_counter()
+        since, logged = time.perf_counter(), self.step
         try:
             with self._signals(), Progress(settings.steps, "step", done=self.step) as progress:
                 for parts in self._parts():
@@ -129,11 +129,11 @@ class Trainer:
                     self.step += 1
                     last = self.step == settings.steps
                     if self.step % settings.log_every == 0 or last:
-                        rate = len(self._losses) * settings.batch_size / (time.perf_counter() - since)
+                        rate = (self.step - logged) * settings.batch_size / (time.perf_counter() - since)
                         figures = self._figures()
                         progress.update(self.step, f"loss {figures['loss']:.4f}  {rate:.0f} samples/s")
                         self._report({**figures, "samples_per_second": rate})
-                        since = time.perf_counter()
+                        since, logged = time.perf_counter(), self.step
                     if self._due(settings.validate_every, last) and self.heldout:
                         self._report({"validation_loss": self.validate()})
                         since = time.perf_counter()
@@ -276,6 +276,8 @@ class Trainer:
                     "seed": self.seed,
                     "average_updates": self.average.updates,
                     "engine": self.engine.state(),
+                    # What was seen since the last log, so that the next line is that of a run without a break.
+                    "unlogged": {"losses": _numbers(self._losses), "norms": _numbers(self._norms)},
                 },
             )
         )
@@ -294,12 +296,19 @@ class Trainer:
         load_weights(self.average.model, checkpoint.tensors["average"])
         self.average.updates = int(checkpoint.state["average_updates"])
         groups = self.optimizer.state_dict()["param_groups"]
+        parameters = list(self.denoiser.parameters())
         state: dict[int, dict[str, Tensor]] = {}
         for key, value in checkpoint.tensors["optimizer"].items():
             index, _, name = key.partition(".")
+            parameter = parameters[int(index)]
+            if value.shape == parameter.shape:  # fused updates walk through memory: it must lie as the weights do
+                value = torch.empty_like(parameter).copy_(value)
             state.setdefault(int(index), {})[name] = value
         self.optimizer.load_state_dict({"state": state, "param_groups": groups})
         self.engine.load_state(checkpoint.state["engine"])
+        unlogged = checkpoint.state["unlogged"]
+        self._losses = [torch.tensor(v, device=self.engine.device) for v in unlogged["losses"]]
+        self._norms = [torch.tensor(v, device=self.engine.device) for v in unlogged["norms"]]
         self.step = checkpoint.step
 
     @contextmanager
@@ -323,6 +332,12 @@ class Trainer:
         finally:
             for caught, handler in before.items():
                 signal.signal(caught, handler)
+
+
+def _numbers(values: list[Tensor]) -> list[float]:
+    """Read from the device at once; a float32 survives the way through text."""
+    numbers: list[float] = torch.stack(values).tolist() if values else []
+    return numbers
 
 
 def load_weights(model: torch.nn.Module, weights: Mapping[str, Tensor]) -> None:
