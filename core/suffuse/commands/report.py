@@ -26,7 +26,7 @@ from suffuse.state import State
 
 __all__ = ["report"]
 
-_GROUPS, _PER_GROUP, _STRIPS, _FRAMES, _NEIGHBOURS = 12, 8, 4, 7, 6
+_GROUPS, _PER_GROUP, _STRIPS, _FRAMES, _NEIGHBOURS = 12, 14, 4, 7, 6
 
 
 def report(config: dict[str, Any], directory: Path | None = None) -> Path:
@@ -169,7 +169,7 @@ def _facts(run: Run, model: Model, recipe: Recipe, items: int) -> dict[str, str]
         "Device": f"{facts.get('device', 'unknown')}, {facts.get('threads', '?')} threads",
         "Seed": str(config["seed"]),
         "Versions": ", ".join(f"{name} {facts[name]}" for name in ("suffuse", "python", "torch") if name in facts),
-        "Checkpoint": model.digest[:16],
+        "Checkpoint": model.digest[:12],
     }
 
 

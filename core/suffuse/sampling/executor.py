@@ -61,7 +61,7 @@ def sample(
     """
     plan = plans(grid, solver, process)
     levels = _levels(plan, process, prior)
-    clocks = _clocks(plan, process)
+    clocks = _clocks(plan, process) if hooks else []
     state, anchors = prior, prior
     history: dict[str, list[Mean]] = {name: [] for name in plan}
     memory = {name: part.memory for name, part in plan.items()}
@@ -115,9 +115,9 @@ def _levels(plan: Mapping[str, Plan], process: JointProcess, like: State) -> lis
         log_snr = torch.tensor([stage.log_snr for stage in plan[name]], dtype=torch.float64)
         alpha, sigma = part.schedule.alpha_sigma(log_snr)
         table = torch.stack([alpha, sigma, log_snr]).to(like[name], non_blocking=True)
-        rows = table.T.unsqueeze(-1).expand(-1, -1, count).unbind(0)
+        rows = zip(*(part.unsqueeze(-1).expand(-1, count).unbind() for part in table.unbind()), strict=True)
         ratios = torch.exp(-log_snr).tolist()
-        columns[name] = [Level(row[0], row[1], row[2], ratio) for row, ratio in zip(rows, ratios, strict=True)]
+        columns[name] = [Level(a, s, lam, ratio) for (a, s, lam), ratio in zip(rows, ratios, strict=True)]
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
