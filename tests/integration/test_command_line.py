@@ -223,10 +223,18 @@ def test_a_newer_format_asks_for_an_upgrade(run: Path, refused: Callable[..., st
     assert "pip install" in refused("sample", f"run={run}")
 
 
-def test_a_run_of_a_plugin_that_is_not_here(run: Path, refused: Callable[..., str]) -> None:
+def test_a_checkpoint_of_another_modality(run: Path, refused: Callable[..., str]) -> None:
     config = run / "config.yaml"
     config.write_text(config.read_text().replace("name: image", "name: smell"))
     assert "smell" in refused("sample", f"run={run}")
+
+
+def test_a_run_whose_plugin_was_uninstalled(
+    run: Path, refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("suffuse.plugins.registry.installed", list)
+    line = refused("sample", f"run={run}")
+    assert "no plugin provides 'image'" in line
 
 
 def test_not_a_run(tmp_path: Path, refused: Callable[..., str]) -> None:
