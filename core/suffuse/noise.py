@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -67,16 +68,10 @@ def order(key: int, length: int, positions: Sequence[int]) -> NDArray[np.int64]:
     return out
 
 
-_last_permutation: dict[tuple[int, int], tuple[int, NDArray[np.int64]]] = {}
-
-
+@lru_cache(maxsize=4)
 def _permutation(key: int, length: int, number: int) -> NDArray[np.int64]:
-    # One pass of many is remembered per stream: a million items take 20 ms to shuffle, and a batch asks for 128.
-    kept = _last_permutation.get((key, length))
-    if kept is None or kept[0] != number:
-        kept = (number, generator(key, number).permutation(length))
-        _last_permutation[key, length] = kept
-    return kept[1]
+    # Remembered, because a million items take 20 ms to shuffle, and a batch asks for 128 of them.
+    return generator(key, number).permutation(length)
 
 
 def _open_unit(words: NDArray[np.uint32]) -> NDArray[np.float32]:
