@@ -38,7 +38,7 @@ def main(steps: int = 500, directory: Path = Path("runs/from-objects")) -> None:
     trainer.fit()
 
     seeds = Seeds(0, range(8))
-    prior = process.prior({"pixels": (8, 1, 8, 8)}, lambda name, shape: seeds.normal("prior", name, 0, shape))
+    prior = process.prior({"pixels": (8, 1, 8, 8)}, seeds.at("prior"))
     threes = {"label": data.train.conditions["label"].collate([3] * 8)}
     clean = sample(
         ClassifierFree(trainer.average.model, scale=1.5),

@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from suffuse.assembly import load
     from suffuse.commands.evaluate import evaluate
     from suffuse.commands.train import train
     from suffuse.composition import compose
@@ -19,16 +20,17 @@ if TYPE_CHECKING:
     from suffuse.errors import ConfigError, DataError, PluginError, RunError, SuffuseError
     from suffuse.fields import Field
     from suffuse.layouts import Dense, Masked
-    from suffuse.model import Model, load
+    from suffuse.model import Model
     from suffuse.plugins import Registry, hookimpl
     from suffuse.runs import Run
     from suffuse.sampling import sample
-    from suffuse.spaces import Euclidean
+    from suffuse.spaces import Categorical, Euclidean, Torus, ZeroCenterOfMass
     from suffuse.state import State
 
 __all__ = [
     "Backbone",
     "Batch",
+    "Categorical",
     "ClassLabel",
     "Condition",
     "ConfigError",
@@ -53,7 +55,9 @@ __all__ = [
     "Split",
     "State",
     "SuffuseError",
+    "Torus",
     "Vector",
+    "ZeroCenterOfMass",
     "compose",
     "evaluate",
     "hookimpl",
@@ -63,6 +67,7 @@ __all__ = [
 ]
 
 _HOME = {
+    "assembly": ("load",),
     "commands.evaluate": ("evaluate",),
     "commands.train": ("train",),
     "composition": ("compose",),
@@ -72,11 +77,11 @@ _HOME = {
     "errors": ("ConfigError", "DataError", "PluginError", "RunError", "SuffuseError"),
     "fields": ("Field",),
     "layouts": ("Dense", "Masked"),
-    "model": ("Model", "load"),
+    "model": ("Model",),
     "plugins": ("Registry", "hookimpl"),
     "runs": ("Run",),
     "sampling": ("sample",),
-    "spaces": ("Euclidean",),
+    "spaces": ("Categorical", "Euclidean", "Torus", "ZeroCenterOfMass"),
     "state": ("State",),
 }
 

@@ -55,6 +55,10 @@ class Split(ABC):
             DataError: it cannot be read; the message names the file.
         """
 
+    def sizes(self) -> Sequence[int] | None:
+        """How many elements each item has, where that varies; None where all items have the same shape."""
+        return None
+
     def augment(self, item: Item, rng: np.random.Generator) -> Item:
         """A random variation for training, a function of ``rng`` alone; the item itself by default."""
         return item
@@ -132,9 +136,11 @@ class Decoder(ABC):
 
 
 class Backbone(Protocol):
-    """A network. It sees scaled noisy fields and their log-SNR, and emits one tensor for each field.
+    """A network. It sees noisy fields and their log-SNR, and emits one tensor for each field that is not given.
 
-    ``condition_dim`` is the width of the embedding of conditions that it takes.
+    ``condition_dim`` is the width of the embedding of conditions that it takes. One that is to be self-conditioned
+    takes a fourth argument: the `State` of what it believed before, with probabilities ``[..., K]`` for classes, and
+    zeros where it believed nothing yet.
     """
 
     condition_dim: int
@@ -142,9 +148,14 @@ class Backbone(Protocol):
     def __call__(self, state: State, log_snr: Mapping[str, Tensor], condition: Tensor) -> Mapping[str, Tensor]:
         """
         Args:
-            state: noisy fields, scaled to unit variance.
-            log_snr: lambda = log(alpha / sigma) for each field, ``[B]`` or ``[B, elements]``.
+            state: real-valued fields scaled to unit variance, periodic ones within their period, classes as tokens from
+                0 to ``Categorical.tokens`` - 1.
+            log_snr: lambda = log(alpha / sigma) for each field, ``[B]`` or ``[B, elements]``. Of a frozen field it says
+                whether the field is known: the largest lambda, or else the least.
             condition: ``[B, condition_dim]``.
+
+        Returns:
+            For each field a tensor of its shape; for classes logits ``[..., K]``.
         """
         ...
 

@@ -14,32 +14,45 @@ from suffuse.errors import ConfigError, suggest
 from suffuse.fields import Field
 from suffuse.layouts import expand
 from suffuse.parameterizations import PARAMETERIZATIONS, input_scale
-from suffuse.posterior import Mean, Posterior
+from suffuse.posterior import LogProbs, Mean, Posterior, Statement, Tangent
 from suffuse.processes import Level
+from suffuse.processes.wrapped import displacement_scale
+from suffuse.spaces import Categorical, Torus
 from suffuse.state import State
 
 __all__ = ["Denoise", "Denoiser"]
 
 
 class Denoise(Protocol):
-    """The contract between a model and all samplers: a denoiser, or guidance wrapped around one."""
+    """The contract between a model and all samplers: a denoiser, or guidance wrapped around one.
+
+    ``previous`` is what was believed at the evaluation before, for networks that were trained to take it.
+    """
 
     def __call__(
-        self, state: State, levels: Mapping[str, Level], condition: Mapping[str, Tensor] | None = None
+        self,
+        state: State,
+        levels: Mapping[str, Level],
+        condition: Mapping[str, Tensor] | None = None,
+        previous: Posterior | None = None,
     ) -> Posterior: ...
 
 
 class Denoiser(nn.Module):
     """A backbone between the scaling of its input and the reading of its output.
 
-    The backbone sees fields of unit variance and their log-SNR, so that it does not depend on the schedule: a model
-    trained under one can be sampled under another.
+    The backbone sees fields of unit variance (classes and periodic values as they are) and their log-SNR, so that it
+    does not depend on the schedule: a model trained under one can be sampled under another.
 
     Args:
         backbone: the network.
         fields: what is diffused.
-        parameterization: what the network emits, a name in `PARAMETERIZATIONS`.
+        parameterization: what the network emits for real-valued fields, a name in `PARAMETERIZATIONS`.
         conditions: what a sample may be asked for.
+        self_conditioning: whether the network is also given what it believed before, as a fourth argument.
+
+    References:
+        Chen et al. 2023, "Analog bits" (self-conditioning).
     """
 
     def __init__(
@@ -48,6 +61,7 @@ class Denoiser(nn.Module):
         fields: Mapping[str, Field],
         parameterization: str = "edm",
         conditions: Mapping[str, Condition] | None = None,
+        self_conditioning: bool = False,
     ) -> None:
         super().__init__()
         if parameterization not in PARAMETERIZATIONS:
@@ -58,37 +72,72 @@ class Denoiser(nn.Module):
         self.fields = dict(fields)
         self.parameterization = parameterization
         self.conditions = dict(conditions or {})
+        self.self_conditioning = self_conditioning
         self.encoder = ConditionEncoder(self.conditions, cast(Backbone, backbone).condition_dim) if conditions else None
 
     def forward(
-        self, state: State, levels: Mapping[str, Level], condition: Mapping[str, Tensor] | None = None
+        self,
+        state: State,
+        levels: Mapping[str, Level],
+        condition: Mapping[str, Tensor] | None = None,
+        previous: Posterior | None = None,
     ) -> Posterior:
         """
         Args:
             state: noisy fields.
             levels: how noisy each is.
             condition: a collated value for each condition; what is left out is missing.
+            previous: what was believed before; ignored without self-conditioning.
 
         Returns:
-            The posterior of each field in float32 (or float64 for float64 fields), also under autocast.
+            The posterior of each field that the backbone emits, in float32 (or float64 for float64 networks), also
+            under autocast.
         """
-        scaled = State(
-            {
-                name: value
-                * expand(input_scale(levels[name].alpha, levels[name].sigma, self.fields[name].scale), value)
-                for name, value in state.items()
-            },
-            state.mask,
+        seen = State(
+            {name: self._seen(name, value, levels[name], state.mask) for name, value in state.items()}, state.mask
         )
-        output = self.backbone(scaled, {name: levels[name].log_snr for name in state}, self._embed(state, condition))
-        read = PARAMETERIZATIONS[self.parameterization]
-        posterior = {}
-        for name, noisy in state.items():
-            level = levels[name]
-            skip, out = read(level.alpha, level.sigma, self.fields[name].scale)
-            mean = torch.addcmul(expand(skip, noisy) * noisy, expand(out, noisy), output[name].to(noisy.dtype))
-            posterior[name] = Mean(self.fields[name].layout.clean(mean, state.mask))
-        return posterior
+        kind = next((part.dtype for part in self.backbone.parameters()), state.dtype)
+        log_snr = {name: levels[name].log_snr.to(kind) for name in state}
+        more = [self._believed(state, previous, kind)] if self.self_conditioning else []
+        output = self.backbone(seen, log_snr, self._embed(state, condition), *more)
+        return {name: self._read(name, state[name], value, levels[name], state.mask) for name, value in output.items()}
+
+    def _seen(self, name: str, noisy: Tensor, level: Level, mask: Tensor | None) -> Tensor:
+        """The field as the backbone sees it."""
+        field = self.fields[name]
+        if isinstance(field.space, Categorical):
+            return noisy
+        if isinstance(field.space, Torus):
+            return field.project(noisy, mask)
+        return noisy * expand(input_scale(level.alpha, level.sigma, field.scale), noisy)
+
+    def _read(self, name: str, noisy: Tensor, output: Tensor, level: Level, mask: Tensor | None) -> Statement:
+        """What the backbone's output says of the field."""
+        field = self.fields[name]
+        output = output.to(torch.promote_types(output.dtype, torch.float32))
+        if isinstance(field.space, Categorical):
+            return LogProbs.of((output + output.transpose(1, 2)) / 2 if field.space.symmetric else output)
+        output = output.to(noisy.dtype)
+        if isinstance(field.space, Torus):
+            unit = level.sigma * displacement_scale(level.sigma / field.space.period)
+            return Tangent(field.tangent(expand(unit, noisy) * output, mask), noisy)
+        skip, out = PARAMETERIZATIONS[self.parameterization](level.alpha, level.sigma, field.scale)
+        mean = torch.addcmul(expand(skip, noisy) * noisy, expand(out, noisy), output)
+        return Mean(field.project(mean, mask))
+
+    def _believed(self, state: State, previous: Posterior | None, kind: torch.dtype) -> State:
+        """A belief as the backbone sees it: means at unit variance, class probabilities, displacements; else zeros."""
+        fields = {}
+        for name, value in state.items():
+            spec = self.fields[name]
+            belief = None if previous is None else previous.get(name)
+            if isinstance(spec.space, Categorical):
+                shape = (*value.shape, spec.space.num_classes)
+                shown = value.new_zeros(shape, dtype=kind) if belief is None else belief.value.exp().to(kind)
+            else:
+                shown = torch.zeros_like(value) if belief is None else belief.value / spec.scale
+            fields[name] = shown
+        return State(fields, state.mask)
 
     def missing(self, count: int, device: torch.device | str = "cpu") -> dict[str, Tensor]:
         """Collated conditions of samples of which nothing is known."""

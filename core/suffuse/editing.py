@@ -26,7 +26,7 @@ def noised(given: State, process: JointProcess, clock: float) -> Callable[[Seeds
         count = len(seeds.indices)
         clean = given.map(lambda value: value.expand(count, *value.shape[1:]))
         levels = process.levels(torch.full((count,), clock))
-        return process.corrupt(clean, levels, lambda name, shape: seeds.normal("prior", name, 0, shape))
+        return process.corrupt(clean, levels, seeds.at("prior"))
 
     return begin
 
@@ -61,9 +61,5 @@ class Replace(Hook):
         if moment.clock > 0:
             clock = torch.full((state.batch_size,), moment.clock, device=state.device)
             levels = moment.process.levels(clock)
-            known = moment.process.corrupt(
-                known,
-                levels,
-                lambda name, shape: moment.seeds.normal("known", name, 0, shape).to(state.device),
-            )
+            known = moment.process.corrupt(known, levels, moment.seeds.at("known"))
         return state.replace(**{n: torch.where(self.unknown[n], value, known[n]) for n, value in state.items()})

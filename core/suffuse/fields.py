@@ -6,13 +6,19 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from suffuse.errors import RunError
 from suffuse.layouts import Dense, Layout, Masked
-from suffuse.spaces import Euclidean, Space
+from suffuse.spaces import Categorical, Euclidean, Space, Torus, ZeroCenterOfMass
+from suffuse.state import State
 
-__all__ = ["Field"]
+__all__ = ["Field", "pad"]
 
-_KINDS: dict[str, type[Layout] | type[Space]] = {kind.__name__: kind for kind in (Dense, Masked, Euclidean)}
+_KINDS: dict[str, type[Layout] | type[Space]] = {
+    kind.__name__: kind for kind in (Dense, Masked, Categorical, Euclidean, Torus, ZeroCenterOfMass)
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +30,7 @@ class Field:
         space: which values it may take.
         layout: how samples of different size lie in memory.
         scale: the standard deviation of the clean values, measured on the training data (sigma_data of EDM).
+        frequencies: of the classes of a categorical field in the training data, for a marginal prior; sums to one.
         weight: of this field in the training loss.
     """
 
@@ -31,7 +38,37 @@ class Field:
     space: Space = Euclidean()
     layout: Layout = Dense()
     scale: float = 1.0
+    frequencies: tuple[float, ...] = ()
     weight: float = 1.0
+
+    def real(self, value: Tensor, mask: Tensor | None) -> Tensor | None:
+        """Where the entries of ``value`` ``[B, ...]`` are variables and not padding; None where all are."""
+        return self.space.free(value, self.layout.mask(value, mask))
+
+    def project(self, value: Tensor, mask: Tensor | None) -> Tensor:
+        """The nearest value that the field can have, its padding at zero."""
+        return self.space.project(value, self.layout.mask(value, mask))
+
+    def tangent(self, vector: Tensor, mask: Tensor | None) -> Tensor:
+        """The nearest direction that the field can move in, its padding at zero; what noise and differences are."""
+        return self.space.tangent(vector, self.layout.mask(vector, mask))
+
+    def dimension(self, value: Tensor, mask: Tensor | None) -> Tensor:
+        """Degrees of freedom of each sample, ``[B]``."""
+        return self.space.dimension(value, self.layout.mask(value, mask))
+
+    def sum(self, value: Tensor, mask: Tensor | None) -> Tensor:
+        """The sum over the real entries of each sample, ``[B, ...] -> [B]``."""
+        real = self.real(value, mask)
+        return (value if real is None else value.masked_fill(~real, 0)).flatten(1).sum(1)
+
+    def mean(self, value: Tensor, mask: Tensor | None) -> Tensor:
+        """The mean over the real entries of each sample, ``[B, ...] -> [B]``; zero where there are none."""
+        real = self.real(value, mask)
+        if real is None:
+            return value.flatten(1).mean(1)
+        count = real.expand_as(value).flatten(1).sum(1).clamp_min(1)
+        return value.masked_fill(~real, 0).flatten(1).sum(1) / count
 
     def to_json(self) -> dict[str, Any]:
         """Plain data that `from_json` reads back; it names kinds, never code."""
@@ -40,6 +77,7 @@ class Field:
             "space": {"kind": type(self.space).__name__, **asdict(self.space)},
             "layout": {"kind": type(self.layout).__name__, **asdict(self.layout)},
             "scale": self.scale,
+            "frequencies": list(self.frequencies),
             "weight": self.weight,
         }
 
@@ -57,7 +95,21 @@ class Field:
                 space=_KINDS[space.pop("kind")](**space),  # type: ignore[arg-type]
                 layout=_KINDS[layout.pop("kind")](**layout),  # type: ignore[arg-type]
                 scale=float(data["scale"]),
+                frequencies=tuple(data["frequencies"]),
                 weight=float(data["weight"]),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise RunError(f"the description of a field is not readable ({error!r}): {dict(data)}") from error
+
+
+def pad(state: State, fields: Mapping[str, Field], size: int) -> State:
+    """The state with room for ``size`` elements: masked fields grow by zeros, the mask by False."""
+    if state.mask is None or state.mask.shape[1] == size:
+        return state
+    extra = size - state.mask.shape[1]
+    grown = {}
+    for name, value in state.items():
+        rank = fields[name].layout.rank
+        behind = value.ndim - 1 - rank
+        grown[name] = torch.nn.functional.pad(value, [0, 0] * behind + [0, extra] * rank) if rank else value
+    return State(grown, torch.nn.functional.pad(state.mask, [0, extra]))

@@ -6,11 +6,12 @@ noise on it, is the classic defect of models of sets and graphs.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 from torch import Tensor
 
-__all__ = ["Dense", "Layout", "Masked", "expand"]
+__all__ = ["Dense", "Layout", "Masked", "expand", "owners"]
 
 
 def expand(value: Tensor, like: Tensor) -> Tensor:
@@ -18,34 +19,50 @@ def expand(value: Tensor, like: Tensor) -> Tensor:
     return value.reshape(value.shape + (1,) * (like.ndim - value.ndim))
 
 
+def owners(mask: Tensor) -> Tensor:
+    """The sample that each packed element belongs to, ``[B, N] -> [E]``: the ``batch`` vector of torch-geometric."""
+    return mask.nonzero()[:, 0]
+
+
 @dataclass(frozen=True)
-class Layout:
+class Layout(ABC):
     """The arrangement of one field: which axes belong to a sample, and which of its entries count."""
 
+    @property
+    @abstractmethod
+    def rank(self) -> int:
+        """How many axes after the batch vary in length from sample to sample."""
+
+    @abstractmethod
     def mask(self, value: Tensor, mask: Tensor | None) -> Tensor | None:
         """``mask`` of elements ``[B, N]`` spread over the field ``[B, ...]``; None where all entries count."""
-        raise NotImplementedError
 
-    def clean(self, value: Tensor, mask: Tensor | None) -> Tensor:
-        """``value`` with its padding at zero."""
-        real = self.mask(value, mask)
-        return value if real is None else value.masked_fill(~real, 0)  # a product would keep NaN and infinity
+    @abstractmethod
+    def to_packed(self, value: Tensor, mask: Tensor | None) -> Tensor:
+        """The real elements (or pairs) of all samples one after another, ``[B, N, ...] -> [E, ...]``, for backbones
+        that want them concatenated; `owners` tells whose they are."""
 
-    def mean(self, value: Tensor, mask: Tensor | None) -> Tensor:
-        """The mean over the real entries of each sample, ``[B, ...] -> [B]``."""
-        real = self.mask(value, mask)
-        if real is None:
-            return value.flatten(1).mean(1)
-        count = real.expand_as(value).flatten(1).sum(1).clamp_min(1)
-        return value.masked_fill(~real, 0).flatten(1).sum(1) / count
+    @abstractmethod
+    def from_packed(self, packed: Tensor, mask: Tensor | None, like: Tensor) -> Tensor:
+        """The inverse of `to_packed`, with zeros as padding; batch and elements are those of ``like``."""
 
 
 @dataclass(frozen=True)
 class Dense(Layout):
     """Every sample has the same shape and every entry counts: images, clips of one length."""
 
+    @property
+    def rank(self) -> int:
+        return 0
+
     def mask(self, value: Tensor, mask: Tensor | None) -> None:
         return None
+
+    def to_packed(self, value: Tensor, mask: Tensor | None) -> Tensor:
+        return value.flatten(0, 1)
+
+    def from_packed(self, packed: Tensor, mask: Tensor | None, like: Tensor) -> Tensor:
+        return packed.reshape(*like.shape[:2], *packed.shape[1:])
 
 
 @dataclass(frozen=True)
@@ -59,8 +76,19 @@ class Masked(Layout):
     rank: int = 1
 
     def mask(self, value: Tensor, mask: Tensor | None) -> Tensor:
+        return expand(self._real(mask), value)
+
+    def to_packed(self, value: Tensor, mask: Tensor | None) -> Tensor:
+        return value[self._real(mask)]
+
+    def from_packed(self, packed: Tensor, mask: Tensor | None, like: Tensor) -> Tensor:
+        padded = packed.new_zeros((*like.shape[: self.rank + 1], *packed.shape[1:]))
+        padded[self._real(mask)] = packed
+        return padded
+
+    def _real(self, mask: Tensor | None) -> Tensor:
         if mask is None:
             raise ValueError("a masked field needs the mask of its state")
         for _ in range(self.rank - 1):
             mask = mask.unsqueeze(-1) & mask.unsqueeze(-2)
-        return expand(mask, value)
+        return mask

@@ -4,30 +4,30 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from suffuse.conditions import ClassLabel, Condition, condition_from_json
-from suffuse.data import DataSource, Decoder
+from suffuse.conditions import ClassLabel, Condition
+from suffuse.data import Decoder
 from suffuse.denoiser import Denoise, Denoiser
-from suffuse.errors import ConfigError, RunError, suggest
-from suffuse.fields import Field
+from suffuse.errors import ConfigError, suggest
+from suffuse.fields import Field, pad
 from suffuse.plugins import Registry
-from suffuse.processes import Gaussian, JointProcess
-from suffuse.runs import Run
-from suffuse.sampling import Hook, Seeds, Solver, sample
-from suffuse.sampling.executor import plans
+from suffuse.processes import JointProcess
+from suffuse.sampling import Hook, Resample, Rules, Seeds, plans, sample
 from suffuse.schedules import Schedule
+from suffuse.sizes import Sizes
+from suffuse.spaces import Categorical
 from suffuse.state import State
-from suffuse.training.checkpoints import Checkpoint
-from suffuse.training.trainer import load_weights
 
-__all__ = ["Model", "Recipe", "build_data", "build_model", "load"]
+__all__ = ["Model", "Recipe", "merge"]
+
+
+_SHARED = ("steps", "grid", "categorical")
+"""The settings of a sampler that do not belong to its rule."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,14 +35,14 @@ class Recipe:
     """How samples are made: which rule, along which grid, under which guidance.
 
     Args:
-        solver: the rule.
+        rules: which solver moves which kind of field.
         steps: the budget of network evaluations for one sample.
         grid: settings of the grid component.
         guidance: settings of the guidance component; None for none.
         config: the same as plain data, for records.
     """
 
-    solver: Solver
+    rules: Rules
     steps: int
     grid: Mapping[str, Any]
     guidance: Mapping[str, Any] | None
@@ -58,6 +58,7 @@ class Model:
     decoder: Decoder
     config: dict[str, Any]
     registry: Registry
+    sizes: Sizes | None = None
     step: int = 0
     digest: str = ""
 
@@ -82,6 +83,7 @@ class Model:
             "modality": self.config["modality"]["name"],
             "fields": {name: field.to_json() for name, field in self.fields.items()},
             "conditions": {name: kind.to_json() for name, kind in self.conditions.items()},
+            "sizes": None if self.sizes is None else self.sizes.to_json(),
             "config": self.config,
         }
 
@@ -92,13 +94,16 @@ class Model:
     def recipe(self, sampler: Mapping[str, Any] | None = None, guidance: Mapping[str, Any] | None = None) -> Recipe:
         """Settings over those recorded in the run. Another solver replaces the recorded one whole."""
         chosen = merge(self.config["sampler"], sampler)
-        rest = {key: value for key, value in chosen.items() if key not in ("steps", "grid")}
+        rest = {key: value for key, value in chosen.items() if key not in _SHARED}
         steps = chosen["steps"]
         if not 1 <= steps <= 100_000:
             raise ConfigError(f"sampler.steps={steps}: must be between 1 and 100000")
         guiding = merge(self.config.get("guidance") or {}, guidance)
         return Recipe(
-            solver=self.registry.build("solver", rest, plugin=self.plugin),
+            rules=Rules(
+                self.registry.build("solver", rest, plugin=self.plugin),
+                self.registry.build("categorical", chosen["categorical"], plugin=self.plugin),
+            ),
             steps=steps,
             grid=chosen["grid"],
             guidance=guiding if guiding.get("name") else None,
@@ -164,22 +169,40 @@ class Model:
         )
         return self.decoder.decode(state)
 
-    def prior(self, seeds: Seeds) -> State:
-        """Pure noise for some samples, at the clock's 1."""
-        shapes = {name: (len(seeds.indices), *field.shape) for name, field in self.fields.items()}
-        return self.process.prior(shapes, lambda name, shape: seeds.normal("prior", name, 0, shape))
+    def prior(self, seeds: Seeds, sizes: Sequence[int] | None = None) -> State:
+        """Pure noise for some samples, at the clock's 1; given fields are empty.
+
+        Args:
+            sizes: elements of each sample, where they vary.
+        """
+        count, mask, room = len(seeds.indices), None, 0
+        if sizes is not None:
+            room = Sizes.room(max(sizes))
+            mask = torch.arange(room) < torch.tensor(sizes)[:, None]
+        shapes = {
+            name: (count, *(room if length < 0 else length for length in field.shape))
+            for name, field in self.fields.items()
+        }
+        given = {}
+        for name, field in self.fields.items():
+            if self.process.frozen(name):
+                blank = torch.zeros(shapes[name], dtype=torch.long if isinstance(field.space, Categorical) else None)
+                given[name] = self.process.processes[name].absent(blank, field, mask)
+        return self.process.prior(shapes, seeds.at("prior"), mask, given)
 
     def grid(self, recipe: Recipe, start: float = 1.0) -> list[float]:
         """The falling times of a recipe, from ``start`` to 0."""
-        intervals = recipe.solver.intervals(recipe.steps)
+        intervals = recipe.rules.solver.intervals(recipe.steps)
+        if self.process.categorical:
+            intervals = recipe.steps
         times: list[float] = self.registry.build(
             "grid", recipe.grid, intervals, self.schedule, plugin=self.plugin, start=start
         )
         return times
 
-    def evaluations(self, recipe: Recipe, start: float = 1.0) -> int:
+    def evaluations(self, recipe: Recipe, start: float = 1.0, resample: Resample | None = None) -> int:
         """Network evaluations (NFE) that one sample takes; guidance may double each."""
-        return max(plan.evaluations for plan in plans(self.grid(recipe, start), recipe.solver, self.process).values())
+        return plans(self.grid(recipe, start), recipe.rules, self.process, resample).evaluations
 
     def guided(self, recipe: Recipe) -> Denoise:
         """The denoiser under the recipe's guidance."""
@@ -196,15 +219,18 @@ class Model:
         *,
         seed: int = 0,
         compute_batch: int = 64,
-        begin: Any = None,
+        sizes: Sequence[int] | None = None,
+        begin: Callable[[Seeds], State] | None = None,
         start: float = 1.0,
-        hooks: Any = None,
-        progress: Any = None,
+        hooks: Callable[[Seeds], Sequence[Hook]] | None = None,
+        resample: Resample | None = None,
+        progress: Callable[[int], None] | None = None,
     ) -> State:
         """Clean states for some sample indices, on the CPU.
 
         Every network call has exactly ``compute_batch`` rows (the last is filled up with repeats), because the last
         bits of a matrix product depend on its size; so a sample is the same in every bit whatever it is drawn beside.
+        Samples of different size are padded to their own size's room and computed with others of the same room.
 
         Args:
             indices: of the samples; index and seed decide a sample's noise.
@@ -212,9 +238,11 @@ class Model:
             recipe: from `recipe`.
             seed: of the sampling run.
             compute_batch: rows of a network call.
-            begin: (seeds) -> the state at ``start``; pure noise by default.
+            sizes: elements of each sample; by default drawn from those of the training data.
+            begin: (seeds) -> the state at ``start``; pure noise, with nothing given, by default.
             start: where on the clock to begin.
             hooks: (seeds) -> hooks of one batch.
+            resample: ways back to noise, for filling in.
             progress: called with the number of samples done.
         """
         if compute_batch < 1:
@@ -223,92 +251,62 @@ class Model:
         self.denoiser.eval()
         denoise = self.guided(recipe)
         grid = self.grid(recipe, start)
-        batches = []
-        for at in range(0, len(indices), compute_batch):
-            chunk = indices[at : at + compute_batch]
+        absent = [name for name in self.fields if self.process.frozen(name) and begin is None]
+        if sizes is None and self.sizes is not None and begin is None:
+            sizes = self.sizes.draw(seed, indices)
+        batches, order, done = [], [], 0
+        for chunk in _chunks(sizes, len(indices), compute_batch):
             spare = compute_batch - len(chunk)
-            seeds = Seeds(seed, chunk if not spare else [*chunk, *[chunk[-1]] * spare])
-            condition: dict[str, Tensor] = {}
-            for name, kind in self.conditions.items():
-                values = list(asked[name][at : at + compute_batch])
-                condition[name] = kind.collate(values + values[-1:] * spare).to(device)
-            state = (begin or self.prior)(seeds).to(device)
-            made: Sequence[Hook] = hooks(seeds) if hooks else ()
-            state = sample(
-                denoise, state, grid, recipe.solver, process=self.process, seeds=seeds, condition=condition, hooks=made
+            full = [*chunk, *chunk[-1:] * spare]
+            seeds = Seeds(
+                seed, [indices[place] for place in full] if spare or sizes else indices[chunk[0] : chunk[-1] + 1]
             )
-            batches.append(state.rows(slice(len(chunk))).to("cpu"))
+            condition = {
+                name: kind.collate([asked[name][place] for place in full]).to(device)
+                for name, kind in self.conditions.items()
+            }
+            if begin is not None:
+                state = begin(seeds)
+            else:
+                state = self.prior(seeds, None if sizes is None else [sizes[place] for place in full])
+            made = sample(
+                denoise,
+                state.to(device),
+                grid,
+                recipe.rules,
+                process=self.process,
+                seeds=seeds,
+                condition=condition,
+                hooks=hooks(seeds) if hooks else (),
+                resample=resample,
+                absent=absent,
+            )
+            batches.append(made.rows(slice(len(chunk))).to("cpu"))
+            order += chunk
+            done += len(chunk)
             if progress is not None:
-                progress(at + len(chunk))
-        return State.cat(batches)
+                progress(done)
+        room = max((batch.mask.shape[1] for batch in batches if batch.mask is not None), default=0)
+        state = State.cat([pad(batch, self.fields, room) for batch in batches])
+        return state if sizes is None else state.rows(torch.tensor(order).argsort())
+
+
+def _chunks(sizes: Sequence[int] | None, count: int, most: int) -> list[list[int]]:
+    """Places of samples that are computed together: in order or, where sizes vary, with those of the same room."""
+    rooms: dict[int, list[int]] = {}
+    for place in range(count):
+        rooms.setdefault(0 if sizes is None else Sizes.room(sizes[place]), []).append(place)
+    return [places[at : at + most] for _, places in sorted(rooms.items()) for at in range(0, len(places), most)]
 
 
 def merge(recorded: Mapping[str, Any], given: Mapping[str, Any] | None) -> dict[str, Any]:
     """Settings laid over recorded ones, key by key; a component with another ``name`` replaces the recorded one whole,
-    but for the ``steps`` and ``grid`` that it does not bring."""
+    but for what all samplers have and it does not bring."""
     given = given or {}
     if given.get("name", recorded.get("name")) != recorded.get("name"):
-        recorded = {key: recorded[key] for key in ("steps", "grid") if key in recorded}
+        recorded = {key: recorded[key] for key in _SHARED if key in recorded}
     merged = dict(recorded)
     for key, value in given.items():
         inner = merged.get(key)
         merged[key] = merge(inner, value) if isinstance(inner, Mapping) and isinstance(value, Mapping) else value
     return merged
-
-
-def build_data(config: Mapping[str, Any], registry: Registry) -> DataSource:
-    """The data source that a configuration names."""
-    source: DataSource = registry.build("data", config["data"], plugin=config["modality"]["name"])
-    return source
-
-
-def build_model(
-    config: dict[str, Any],
-    registry: Registry,
-    fields: Mapping[str, Field],
-    conditions: Mapping[str, Condition],
-    decoder: Decoder,
-) -> Model:
-    """An untrained model. The weights are a function of the configuration's seed."""
-    plugin = config["modality"]["name"]
-    schedule = registry.build("schedule", config["process"]["schedule"], plugin=plugin)
-    process = JointProcess(fields, {name: Gaussian(schedule) for name in fields})
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config["seed"])
-        backbone = registry.build("backbone", config["backbone"], fields, plugin=plugin)
-        denoiser = Denoiser(backbone, fields, config["process"]["parameterization"], conditions)
-    return Model(denoiser=denoiser, process=process, decoder=decoder, config=config, registry=registry)
-
-
-def load(run: Run | str | Path, step: int | None = None, *, device: torch.device | str = "cpu") -> Model:
-    """The model of a run with its averaged weights.
-
-    Args:
-        run: a run, its directory, or one of its checkpoints.
-        step: of the checkpoint; the newest whole one by default.
-
-    Raises:
-        RunError: the checkpoint is missing, damaged, of another modality, or from a newer suffuse.
-        PluginError: a plugin that it needs is missing.
-    """
-    if not isinstance(run, Run):
-        run, found = Run.find(run)
-        step = found if step is None else step
-    checkpoint = run.checkpoint(step)
-    there, here = checkpoint.state.get("modality"), run.config["modality"]["name"]
-    if there != here:
-        raise RunError(f"{run.directory}: the checkpoint is of modality {there}, but config.yaml says {here}")
-    return model_from(checkpoint, Registry(), device)
-
-
-def model_from(checkpoint: Checkpoint, registry: Registry, device: torch.device | str = "cpu") -> Model:
-    """A model from a checkpoint's own description of its network, fields and conditions."""
-    config = checkpoint.state["config"]
-    fields = {name: Field.from_json(data) for name, data in checkpoint.state["fields"].items()}
-    conditions = {name: condition_from_json(data) for name, data in checkpoint.state["conditions"].items()}
-    decoder = registry.build("decoder", config["decoder"], plugin=config["modality"]["name"])
-    model = build_model(config, registry, fields, conditions, decoder)
-    load_weights(model.denoiser, checkpoint.tensors["average"])
-    model.denoiser.to(device).eval()
-    model.step, model.digest = checkpoint.step, checkpoint.digest
-    return model

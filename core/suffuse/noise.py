@@ -15,16 +15,18 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["generator", "key", "normal", "order", "uniform"]
+__all__ = ["Draws", "generator", "key", "normal", "order", "uniform", "uniform64"]
 
-_LANES = 8  # 32-bit words in one Philox block; rows start at a block
+_BLOCK = 4  # 64-bit words of Philox; rows start at a block
 
 
 def key(seed: int, *purpose: str | int) -> int:
@@ -41,18 +43,54 @@ def generator(key: int, row: int = 0) -> np.random.Generator:
 def normal(key: int, rows: Sequence[int], shape: Sequence[int]) -> Tensor:
     """Standard normal numbers, float32 on the CPU, ``[len(rows), *shape]``; each row depends on its number alone."""
 
-    def transform(words: NDArray[np.uint32]) -> NDArray[np.float32]:
+    def transform(raw: NDArray[np.uint64]) -> NDArray[np.float32]:
+        words = raw.view(np.uint32)
         half = words.shape[-1] // 2
         radius = np.sqrt(-2 * np.log(_open_unit(words[..., :half])))
         angle = _open_unit(words[..., half:]) * np.float32(2 * math.pi)
         return np.concatenate([radius * np.cos(angle), radius * np.sin(angle)], -1)
 
-    return _rows(key, rows, shape, transform)
+    return _rows(key, rows, shape, transform, 2)
 
 
 def uniform(key: int, rows: Sequence[int], shape: Sequence[int] = ()) -> Tensor:
     """Uniform numbers in (0, 1], float32 on the CPU, ``[len(rows), *shape]``; each row depends on its number alone."""
-    return _rows(key, rows, shape, _open_unit)
+    return _rows(key, rows, shape, lambda raw: _open_unit(raw.view(np.uint32)), 2)
+
+
+def uniform64(key: int, rows: Sequence[int], shape: Sequence[int] = ()) -> Tensor:
+    """As `uniform`, but float64 with all its 53 bits, so that a class of probability 1e-8 keeps its share."""
+    return _rows(key, rows, shape, lambda raw: ((raw >> np.uint64(11)) + np.float64(1)) * np.float64(2**-53), 1)
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Keyed random numbers of some rows, for fields by name.
+
+    Args:
+        seed: of the run.
+        purpose: what they are for.
+        rows: sample indices, or positions in the stream of training data.
+        step: where there are several draws for one purpose.
+    """
+
+    seed: int
+    purpose: str
+    rows: Sequence[int]
+    step: int = 0
+
+    def normal(self, field: str, shape: Sequence[int]) -> Tensor:
+        """Standard normal numbers, float32 on the CPU, for a field of ``shape`` ``[B, ...]``."""
+        return normal(self._key(field, shape), self.rows, shape[1:])
+
+    def uniform(self, field: str, shape: Sequence[int]) -> Tensor:
+        """Uniform numbers in (0, 1], float64 on the CPU, for a field of ``shape`` ``[B, ...]``."""
+        return uniform64(self._key(field, shape), self.rows, shape[1:])
+
+    def _key(self, field: str, shape: Sequence[int]) -> int:
+        if shape[0] != len(self.rows):
+            raise ValueError(f"{shape[0]} samples asked of seeds for {len(self.rows)}")
+        return key(self.seed, self.purpose, field, self.step)
 
 
 def order(key: int, length: int, positions: Sequence[int]) -> NDArray[np.int64]:
@@ -94,17 +132,18 @@ def _rows(
     key: int,
     rows: Sequence[int],
     shape: Sequence[int],
-    transform: Callable[[NDArray[np.uint32]], NDArray[np.float32]],
+    transform: Callable[[NDArray[np.uint64]], NDArray[Any]],
+    per_word: int,
 ) -> Tensor:
+    """``transform`` gives ``per_word`` numbers for each 64-bit word, row by row."""
     size = math.prod(shape)
+    words = -(-size // (per_word * _BLOCK)) * _BLOCK
     if not len(rows) or not size:
-        return torch.empty((len(rows), *shape))
-    words = -(-size // _LANES) * _LANES
+        return torch.from_numpy(transform(np.empty((len(rows), 0), np.uint64))).new_empty((len(rows), *shape))
     parts = []
     for first, count in [(int(rows[0]), len(rows))] if isinstance(rows, range) and rows.step == 1 else _runs(rows):
-        bits = np.random.Philox(key=key, counter=first * (words // _LANES))
-        raw = bits.random_raw(count * words // 2).view(np.uint32).reshape(count, words)
-        parts.append(transform(raw)[:, :size])
+        bits = np.random.Philox(key=key, counter=first * (words // _BLOCK))
+        parts.append(transform(bits.random_raw(count * words).reshape(count, words))[:, :size])
     return torch.from_numpy(np.concatenate(parts) if len(parts) > 1 else np.ascontiguousarray(parts[0])).reshape(
         len(rows), *shape
     )

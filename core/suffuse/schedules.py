@@ -7,6 +7,9 @@ is its log-SNR ``lambda = log(alpha / sigma)``, so a schedule is two independent
 * a scale, ``lambda -> (alpha, sigma)``: variance preserving (alpha^2 + sigma^2 = 1), variance exploding
   (alpha = 1), or rectified (alpha + sigma = 1).
 
+On the rectified scale alpha is also the probability that a categorical entry is still the clean one, with
+lambda = logit(alpha); that is all that the corruption of classes needs.
+
 lambda is clamped to finite bounds, which is what a network sees and where a sampler starts; lambda = +inf is the
 clean state (alpha, sigma) = (1, 0) and only ever the end of a sampler's last step.
 
@@ -25,7 +28,7 @@ from torch import Tensor
 
 from suffuse.errors import ConfigError
 
-__all__ = ["EDM", "Cosine", "LinearBetaVP", "RectifiedFlow", "Schedule"]
+__all__ = ["EDM", "Cosine", "LinearBetaVP", "RectifiedFlow", "Schedule", "Sigmoid", "SquaredCosine"]
 
 
 class Schedule(ABC):
@@ -54,6 +57,11 @@ class Schedule(ABC):
 class _VariancePreserving(Schedule):
     def alpha_sigma(self, log_snr: Tensor) -> tuple[Tensor, Tensor]:
         return torch.sigmoid(2 * log_snr).sqrt(), torch.sigmoid(-2 * log_snr).sqrt()
+
+
+class _Rectified(Schedule):
+    def alpha_sigma(self, log_snr: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.sigmoid(log_snr), torch.sigmoid(-log_snr)
 
 
 @dataclass(frozen=True)
@@ -115,7 +123,7 @@ class Cosine(_VariancePreserving):
 
 
 @dataclass(frozen=True)
-class RectifiedFlow(Schedule):
+class RectifiedFlow(_Rectified):
     r"""The straight line between data and noise, ``alpha = 1 - t``, ``sigma = t``.
 
     Args:
@@ -137,8 +145,54 @@ class RectifiedFlow(Schedule):
     def time(self, log_snr: Tensor) -> Tensor:
         return torch.sigmoid(-log_snr)
 
-    def alpha_sigma(self, log_snr: Tensor) -> tuple[Tensor, Tensor]:
-        return torch.sigmoid(log_snr), torch.sigmoid(-log_snr)
+
+@dataclass(frozen=True)
+class SquaredCosine(_Rectified):
+    r"""``alpha = cos(pi t / 2)^2``, ``sigma = sin(pi t / 2)^2``: few classes change near both ends.
+
+    Args:
+        log_snr_min, log_snr_max: bounds of lambda, since both ends of the formula are infinite.
+
+    References:
+        Hoogeboom et al. 2021, "Argmax flows and multinomial diffusion"; Vignac et al. 2023, "DiGress".
+    """
+
+    log_snr_min: float = -7.0
+    log_snr_max: float = 7.0
+
+    def __post_init__(self) -> None:
+        _check_bounds(self)
+
+    def unclamped_log_snr(self, t: Tensor) -> Tensor:
+        return 2 * (torch.log(torch.sin((1 - t) * (math.pi / 2))) - torch.log(torch.sin(t * (math.pi / 2))))
+
+    def time(self, log_snr: Tensor) -> Tensor:
+        return torch.atan(torch.exp(-log_snr / 2)) * (2 / math.pi)
+
+
+@dataclass(frozen=True)
+class Sigmoid(_Rectified):
+    r"""lambda falls evenly in time, ``alpha = sigmoid(lambda)``.
+
+    Args:
+        log_snr_min, log_snr_max: lambda at t = 1 and t = 0.
+
+    References:
+        Kingma and Gao 2023, "Understanding diffusion objectives as the ELBO with simple data augmentation".
+    """
+
+    log_snr_min: float = -7.0
+    log_snr_max: float = 7.0
+
+    def __post_init__(self) -> None:
+        _check_bounds(self)
+
+    def unclamped_log_snr(self, t: Tensor) -> Tensor:
+        return torch.lerp(torch.full_like(t, self.log_snr_max), torch.full_like(t, self.log_snr_min), t)
+
+    def time(self, log_snr: Tensor) -> Tensor:
+        time: Tensor = (self.log_snr_max - log_snr) / (self.log_snr_max - self.log_snr_min)
+        return time.clamp_min(0)
 
 
 @dataclass(frozen=True)

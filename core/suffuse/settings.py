@@ -32,9 +32,11 @@ _Steps: TypeAlias = Annotated[int, Range(least=1, most=100_000)]
 _Batch: TypeAlias = Annotated[int, Range(least=1, most=1_000_000)]
 _Named: TypeAlias = Annotated[dict[str, Any], Component()]
 _Scale: TypeAlias = Annotated[float, Range(least=0, below=float("inf"))]
-_Sampler: TypeAlias = Annotated[dict[str, Any], Component(steps=_Steps, grid=_Named)]
+_Sampler: TypeAlias = Annotated[dict[str, Any], Component(steps=_Steps, grid=_Named, categorical=_Named)]
 _Guidance: TypeAlias = Annotated[dict[str, Any], Component(scale=_Scale)]
-_SamplerChange: TypeAlias = Annotated[dict[str, Any], Component(named=False, steps=_Steps, grid=dict[str, Any])]
+_SamplerChange: TypeAlias = Annotated[
+    dict[str, Any], Component(named=False, steps=_Steps, grid=dict[str, Any], categorical=dict[str, Any])
+]
 _GuidanceChange: TypeAlias = Annotated[dict[str, Any], Component(named=False, scale=_Scale)]
 
 
@@ -139,10 +141,14 @@ class ProcessSettings(Settings):
     """How data is corrupted and what the network learns of it.
 
     Args:
-        schedule: from the clock to (alpha, sigma).
-        parameterization: what the network emits.
-        weighting: how much an error counts at each noise level.
+        schedule: from the clock to (alpha, sigma), of real-valued fields.
+        parameterization: what the network emits for them.
+        weighting: how much an error of theirs counts at each noise level.
         clock: which noise levels training visits.
+        reference: the field on whose levels grids and clock are built; None is the first real-valued one.
+        self_conditioning: the share of training steps in which the network is given what it believed before.
+        coupling: which noise goes with which sample; None is any with any.
+        fields: what differs by field: ``name``, ``schedule``, ``prior``, ``warp``, ``independent``, ``weight``.
     """
 
     section: ClassVar[str] = "process"
@@ -151,6 +157,10 @@ class ProcessSettings(Settings):
     parameterization: Literal["x0", "eps", "v", "velocity", "score", "edm"] = "edm"
     weighting: _Named
     clock: _Named
+    reference: str | None = None
+    self_conditioning: Annotated[float, Range(least=0, most=1)] = 0.0
+    coupling: _Named | None = None
+    fields: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -47,6 +47,11 @@ class State(Mapping[str, Tensor]):
         """Where the fields lie."""
         return next(iter(self.fields.values())).device
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the real-valued fields; float32 where all are classes."""
+        return next((value.dtype for value in self.fields.values() if value.is_floating_point()), torch.float32)
+
     def replace(self, **fields: Tensor) -> State:
         """The same state with some fields exchanged."""
         return State({**self.fields, **fields}, self.mask)

@@ -15,11 +15,12 @@ import torch
 from scipy.integrate import solve_ivp
 from torch import Tensor
 
+from suffuse.fields import Field
 from suffuse.layouts import expand
-from suffuse.posterior import Mean, Posterior
+from suffuse.posterior import Mean, Posterior, Statement
 from suffuse.processes import Gaussian, Level
 from suffuse.sampling import Plan
-from suffuse.sampling.kernels import advance
+from suffuse.sampling.kernels import Site, advance
 from suffuse.schedules import EDM, Cosine, LinearBetaVP, RectifiedFlow, Schedule
 from suffuse.state import State
 
@@ -84,14 +85,16 @@ def walk(
     fresh: Callable[[int], Tensor] | None = None,
 ) -> Tensor:
     """The state ``[B, D]`` at the end of a plan, by the executor's kernel; ``fresh`` gives each stage its noise."""
-    process, history, anchor = Gaussian(schedule), [], x
+    process, spec, anchor = Gaussian(schedule), Field(shape=(x.shape[1],)), x
+    history: list[Statement] = []
     for index, stage in enumerate(plan):
         assert stage.log_snr is not None
         history.insert(0, denoise(State({"x": x}), {"x": level(schedule, stage.log_snr, len(x))})["x"])
         del history[plan.memory :]
         if stage.commit:
             anchor = x
-        x = advance(process, stage, anchor, history, fresh(index) if fresh and stage.noise else None)
+        site = Site(spec, process, x, anchor)
+        x = advance(stage, site, history, fresh(index) if fresh and stage.random else None)
     return x
 
 

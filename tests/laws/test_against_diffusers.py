@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +11,8 @@ import torch
 from oracle import MIXTURE, f64, walk
 from torch import Tensor
 
-from suffuse.sampling import DDIM, DPMSolver2M, Heun, Plan, Solver, Stage
+from suffuse.sampling import DDIM, DPMSolver2M, Heun, Solver, Stage
+from suffuse.sampling.plan import Leg, Move, Point
 from suffuse.schedules import EDM, Cosine, Schedule
 
 diffusers = pytest.importorskip("diffusers", reason="diffusers is not installed: pip install 'suffuse[dev]'")
@@ -129,13 +131,12 @@ class Slightly(Solver):
     def __init__(self, solver: Solver) -> None:
         self.solver, self.order = solver, solver.order
 
-    def plan(self, log_snrs: Sequence[float], schedule: Schedule) -> Plan:
-        return Plan.of(
-            [
-                Stage(stage.log_snr, stage.base, tuple(1.0001 * w for w in stage.means), stage.noise, stage.commit)
-                for stage in self.solver.plan(log_snrs, schedule)
-            ]
-        )
+    def route(self, grid: Sequence[float], reference: Schedule) -> list[Move]:
+        return self.solver.route(grid, reference)
+
+    def stage(self, leg: Leg, past: Sequence[Point], schedule: Schedule) -> Stage:
+        stage = self.solver.stage(leg, past, schedule)
+        return dataclasses.replace(stage, means=tuple(1.0001 * weight for weight in stage.means))
 
 
 def test_broken_rules_are_noticed() -> None:

@@ -459,7 +459,7 @@ def test_the_command_line_starts_without_torch(arguments: list[str], tmp_path: P
         ("suffuse tr", {"train"}),
         ("suffuse ", {"train", "sample", "evaluate", "report", "plugins", "env"}),
         ("suffuse train modality=im", {"modality=image"}),
-        ("suffuse train sampler=d", {"sampler=ddim", "sampler=ddpm", "sampler=dpmpp_2m"}),
+        ("suffuse train sampler=dd", {"sampler=ddim", "sampler=ddpm"}),
         ("suffuse train modality=image trainer.chec", {"trainer.checkpoint_every="}),
         ("suffuse env ", set()),
     ],

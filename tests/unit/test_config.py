@@ -24,7 +24,7 @@ FILES = [(owner, path) for owner, root in ROOTS.items() for path in sorted(root.
 # Arguments that the program gives, by kind of component.
 GIVEN = {"backbone": {"fields"}, "grid": {"steps", "schedule", "start"}, "guidance": {"denoiser"}}
 # Keys beside a component's own.
-BESIDE = {"solver": {"steps", "grid"}}
+BESIDE = {"solver": {"steps", "grid", "categorical"}}
 GROUP_KINDS = {"data": "data", "backbone": "backbone", "decoder": "decoder", "metric": "metric", "guidance": "guidance"}
 
 
@@ -89,6 +89,13 @@ def test_samplers_equal_their_constructors(option: str) -> None:
     check_component("grid", config["grid"], None)
 
 
+@pytest.mark.parametrize("option", sorted(p.stem for p in (conf_folder() / "sampler" / "categorical").glob("*.yaml")))
+def test_rules_of_classes_equal_their_constructors(option: str) -> None:
+    check_component("categorical", _option(CORE, "sampler/categorical", option), None)
+    config = compose("modality=image", f"sampler/categorical={option}")
+    assert config["sampler"]["categorical"]["name"] == option
+
+
 @pytest.mark.parametrize("option", sorted(p.stem for p in (conf_folder() / "process").glob("*.yaml")))
 def test_processes_equal_their_constructors(option: str) -> None:
     config = _option(CORE, "process", option)
@@ -101,7 +108,7 @@ def _option(owner: str, group: str, option: str) -> dict[str, Any]:
     if owner == CORE:
         loaded = OmegaConf.to_container(OmegaConf.load(ROOTS[CORE] / group / f"{option}.yaml"))
         assert isinstance(loaded, dict)
-        return {str(k): v for k, v in loaded.items()}
+        return {str(k): v for k, v in loaded.items() if k != "defaults"}
     missing = [f"{group}.{key}=x" for key in _missing(ROOTS[owner] / group / f"{option}.yaml")]
     config: dict[str, Any] = compose(f"modality={owner}", f"{group}={option}", *missing)[group]
     return config
@@ -116,7 +123,8 @@ def test_every_option_of_the_core_composes(group: str) -> None:
     for file in sorted((conf_folder() / group).glob("*.yaml")):
         config = compose("modality=image", f"{group}={file.stem}")
         own = yaml.safe_load(file.read_text())
-        assert set(config[group]) == set(own)
+        pulled = {next(iter(each)) for each in own.pop("defaults", []) if isinstance(each, dict)}
+        assert set(config[group]) == set(own) | pulled
 
 
 def test_settings_and_yaml_say_the_same() -> None:

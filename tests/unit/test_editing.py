@@ -43,7 +43,7 @@ def fill(solver: Solver, schedule: Schedule, hooks: list[Hook], indices: list[in
         torch.manual_seed(0)
         network = Denoiser(Perceptron(DIM), FIELDS).eval()
     process, seeds = JointProcess(FIELDS, {"x": Gaussian(schedule)}), Seeds(0, indices)
-    prior = process.prior({"x": (len(indices), DIM)}, lambda name, shape: seeds.normal("prior", name, 0, shape))
+    prior = process.prior({"x": (len(indices), DIM)}, seeds.at("prior"))
     grid = grids.karras(8, schedule)
     return sample(network, prior, grid, solver, process=process, seeds=seeds, hooks=hooks)["x"]
 

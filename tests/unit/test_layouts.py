@@ -12,6 +12,8 @@ from torch import Tensor
 from suffuse.denoiser import Denoiser
 from suffuse.fields import Field
 from suffuse.layouts import Dense, Layout, Masked, expand
+from suffuse.noise import Draws
+from suffuse.posterior import Mean, Posterior
 from suffuse.processes import Gaussian, JointProcess
 from suffuse.sampling import DDIM, DPMSolver2M, Hook, Seeds, sample, uniform_lambda
 from suffuse.sampling.hooks import Moment
@@ -47,13 +49,13 @@ CASES = [(rank, shape) for rank, shapes in SHAPES.items() for shape in shapes]
 
 @pytest.mark.parametrize(("rank", "shape"), CASES)
 def test_mean_is_that_of_the_sample_alone(rank: int, shape: tuple[int, ...]) -> None:
-    assert padding_error(Masked(rank).mean, noise(4, *shape), rank) < 1e-12
+    assert padding_error(Field(shape=shape, layout=Masked(rank)).mean, noise(4, *shape), rank) < 1e-12
 
 
 @pytest.mark.parametrize(("rank", "shape"), CASES)
 def test_a_mean_over_padding_is_noticed(rank: int, shape: tuple[int, ...]) -> None:
     def careless(value: Tensor, mask: Tensor | None) -> Tensor:
-        return Masked(rank).clean(value, mask).flatten(1).mean(1)
+        return Field(shape=shape, layout=Masked(rank)).project(value, mask).flatten(1).mean(1)
 
     assert padding_error(careless, noise(4, *shape), rank) > 1e-2
 
@@ -61,11 +63,12 @@ def test_a_mean_over_padding_is_noticed(rank: int, shape: tuple[int, ...]) -> No
 @pytest.mark.parametrize("trash", [1e30, math.inf, math.nan])
 @pytest.mark.parametrize(("rank", "shape"), CASES)
 def test_whatever_lies_in_the_padding_stays_there(rank: int, shape: tuple[int, ...], trash: float) -> None:
-    layout, value = Masked(rank), noise(4, *shape)
-    real = layout.mask(value, MASK)
+    field, value = Field(shape=shape, layout=Masked(rank)), noise(4, *shape)
+    real = field.real(value, MASK)
+    assert real is not None
     dirty = torch.where(real, value, trash)
-    torch.testing.assert_close(layout.mean(dirty, MASK), layout.mean(value, MASK))
-    cleaned = layout.clean(dirty, MASK)
+    torch.testing.assert_close(field.mean(dirty, MASK), field.mean(value, MASK))
+    cleaned = field.project(dirty, MASK)
     assert torch.equal(cleaned, torch.where(real, value, 0.0))
 
 
@@ -76,19 +79,21 @@ def test_pairs_are_real_where_both_elements_are() -> None:
 
 
 def test_nothing_real_has_a_mean_of_zero() -> None:
-    assert torch.equal(Masked(1).mean(noise(2, 3, 2), torch.zeros(2, 3, dtype=torch.bool)), torch.zeros(2).double())
+    field = Field(shape=(-1, 2), layout=Masked())
+    assert torch.equal(field.mean(noise(2, 3, 2), torch.zeros(2, 3, dtype=torch.bool)), torch.zeros(2).double())
 
 
 def test_masked_without_a_mask_is_refused() -> None:
     with pytest.raises(ValueError, match="needs the mask"):
-        Masked(1).mean(noise(2, 3), None)
+        Field(shape=(-1,), layout=Masked()).mean(noise(2, 3), None)
 
 
 @pytest.mark.parametrize("layout", [Dense(), Masked(1)])
 def test_full_samples_need_no_mask_to_agree(layout: Layout) -> None:
     value, full = noise(3, 4, 2), torch.ones(3, 4, dtype=torch.bool)
-    torch.testing.assert_close(layout.mean(value, full), value.flatten(1).mean(1))
-    assert torch.equal(layout.clean(value, full), value)
+    field = Field(shape=(-1, 2), layout=layout)
+    torch.testing.assert_close(field.mean(value, full), value.flatten(1).mean(1))
+    assert torch.equal(field.project(value, full), value)
 
 
 @pytest.mark.parametrize(("given", "shape"), [((4,), (4, 1, 1)), ((4, 5), (4, 5, 1))])
@@ -110,7 +115,8 @@ def test_samples_are_those_made_one_by_one(network: Denoiser) -> None:
     """A network of sets, walked from padded noise to clean data, against each set by itself."""
     process = JointProcess(network.fields, {"x": Gaussian(Cosine())})
     grid = uniform_lambda(6, Cosine())
-    start = process.prior({"x": (4, 5, 2)}, lambda name, shape: noise(*shape), MASK)
+    start = process.prior({"x": (4, 5, 2)}, Draws(0, "prior", range(4)), MASK)
+    start = start.replace(x=start["x"].double())
     assert not start["x"][~MASK].any()
     padded = sample(network, start, grid, DPMSolver2M(), process=process, seeds=Seeds(0, range(4)))
     assert not padded["x"][~MASK].any()
@@ -122,7 +128,8 @@ def test_samples_are_those_made_one_by_one(network: Denoiser) -> None:
 
 def test_fresh_noise_stays_off_the_padding(network: Denoiser) -> None:
     process = JointProcess(network.fields, {"x": Gaussian(Cosine())})
-    start = process.prior({"x": (4, 5, 2)}, lambda name, shape: noise(*shape), MASK)
+    start = process.prior({"x": (4, 5, 2)}, Draws(0, "prior", range(4)), MASK)
+    start = start.replace(x=start["x"].double())
     watch = Watch()
     sample(network, start, [1.0, 0.6, 0.2, 0.0], DDIM(1.0), process=process, seeds=Seeds(0, range(4)), hooks=[watch])
     assert len(watch.seen) == 3
@@ -145,13 +152,13 @@ def test_loss_does_not_depend_on_how_much_is_padded(network: Denoiser) -> None:
     process = JointProcess(network.fields, {"x": Gaussian(Cosine())})
     objective = Objective(process, Uniform(), edm())
 
-    def blank(state: State, levels: object, condition: object = None) -> dict[str, object]:
-        return {"x": type("Zero", (), {"value": torch.zeros_like(state["x"])})()}
+    def blank(state: State, levels: object, condition: object = None) -> Posterior:
+        return {"x": Mean(torch.zeros_like(state["x"]))}
 
-    clean = Masked(1).clean(noise(4, 5, 2), MASK)
+    clean = network.fields["x"].project(noise(4, 5, 2), MASK)
     wide = State({"x": torch.cat([clean, torch.zeros(4, 6, 2)], 1)}, torch.cat([MASK, torch.zeros(4, 6) > 0], 1))
     losses = [
-        objective(blank, state, {}, seed=0, step=0, rows=range(4), total=4)  # type: ignore[arg-type]
+        objective(blank, state, {}, seed=0, step=0, rows=range(4), total=4)
         for state in (State({"x": clean}, MASK), wide)
     ]
     torch.testing.assert_close(losses[0], losses[1])

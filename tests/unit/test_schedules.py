@@ -124,7 +124,7 @@ def test_the_prior_is_the_marginal_at_the_end_of_the_clock(name: str) -> None:
     process, field = Gaussian(SCHEDULES[name]), Field(shape=(1,), scale=0.3)
     here = process.level(torch.tensor(1.0, dtype=torch.float64))
     spread = float(torch.hypot(0.3 * here.alpha, here.sigma))
-    assert float(process.prior(torch.ones(1, 1, dtype=torch.float64), field, None)) == pytest.approx(spread)
+    assert float(process.begin(torch.ones(1, 1, dtype=torch.float64), field, None)) == pytest.approx(spread)
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+from suffuse.assembly import build_data
 from suffuse.commands.sample import open_model
 from suffuse.data import Evaluation, Score, Split
 from suffuse.errors import ConfigError
-from suffuse.model import Model, build_data
+from suffuse.model import Model
 from suffuse.progress import Progress
 from suffuse.runs import now, write_json
 

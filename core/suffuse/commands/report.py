@@ -11,12 +11,13 @@ import torch
 import yaml
 from torch import Tensor
 
+from suffuse.assembly import build_data
 from suffuse.commands.captions import captions
 from suffuse.commands.sample import open_model
 from suffuse.conditions import ClassLabel
 from suffuse.data import Score, Split
 from suffuse.layouts import Dense
-from suffuse.model import Model, Recipe, build_data
+from suffuse.model import Model, Recipe
 from suffuse.parameterizations import input_scale
 from suffuse.report import Frame, Group, Neighbour, Report, Strip, render
 from suffuse.runs import Run, write_text

@@ -9,10 +9,11 @@ from typing import Any
 
 import suffuse
 from suffuse import noise
+from suffuse.assembly import load
 from suffuse.commands.captions import captions
 from suffuse.editing import Replace, noised
 from suffuse.errors import ConfigError, RunError
-from suffuse.model import Model, Recipe, load
+from suffuse.model import Model, Recipe
 from suffuse.progress import Progress
 from suffuse.runs import Run, now, write_json
 from suffuse.training.engine import pick_device

@@ -9,12 +9,14 @@ from typing import Any
 
 import torch
 
+from suffuse.assembly import build_data, build_model
 from suffuse.commands.previews import Previews
 from suffuse.environment import git_state, versions
 from suffuse.errors import ConfigError, RunError
-from suffuse.model import Model, build_data, build_model
+from suffuse.model import Model
 from suffuse.plugins import Registry
 from suffuse.runs import Run, now
+from suffuse.sizes import Sizes
 from suffuse.training import Checkpoint, Checkpoints, Trainer, TrainerSettings
 from suffuse.training.engine import SingleProcess
 from suffuse.training.objective import Objective
@@ -48,16 +50,21 @@ def train(config: dict[str, Any], directory: str | Path) -> Run:
     data = build_data(config, registry)
     plugin = config["modality"]["name"]
     decoder = registry.build("decoder", config["decoder"], plugin=plugin)
-    model = build_model(config, registry, decoder.fields(data.train), data.train.conditions, decoder)
+    counted = data.train.sizes()
+    sizes = None if counted is None else Sizes.of(counted)
+    model = build_model(config, registry, decoder.fields(data.train), data.train.conditions, decoder, sizes)
     if origin is not None:
         inherit(model, origin.checkpoint(step))
+    learned = config["process"]
     objective = Objective(
         model.process,
-        registry.build("clock", config["process"]["clock"], plugin=plugin),
-        registry.build("weighting", config["process"]["weighting"], plugin=plugin),
+        registry.build("clock", learned["clock"], plugin=plugin),
+        registry.build("weighting", learned["weighting"], plugin=plugin),
         model.denoiser.parameterization,
         model.conditions,
         settings.condition_dropout,
+        None if learned["coupling"] is None else registry.build("coupling", learned["coupling"], plugin=plugin),
+        learned["self_conditioning"],
     )
     trainer = Trainer(
         denoiser=model.denoiser,

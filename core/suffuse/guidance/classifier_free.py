@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import cast
+from typing import Any
 
-import torch
 from torch import Tensor
 
 from suffuse.denoiser import Denoiser
 from suffuse.errors import ConfigError
+from suffuse.guidance.passes import check_interval, inside, rescaled, together
 from suffuse.posterior import Posterior
 from suffuse.processes import Level
 from suffuse.state import State
@@ -20,55 +20,63 @@ __all__ = ["ClassifierFree"]
 
 @dataclass(frozen=True)
 class ClassifierFree:
-    """``D = D_unknown + scale (D_asked - D_unknown)``; both come from one batch of twice the size.
+    """``D = D_other + scale (D_asked - D_other)``; both come from one batch of twice the size.
+
+    The other belief is that of the network without the condition, or with the negative one.
 
     Args:
         denoiser: trained with conditions that were missing now and then.
         scale: 1 leaves the model alone, more follows the condition more closely at the cost of variety.
         interval: (low, high) in sigma / alpha; outside it the second pass is not computed. None: everywhere.
+        rescale: share of the way back to the spread that the asked belief has, against washed-out extremes; 0 is none.
+        negative: what to move away from, by condition name; None for nothing known.
 
     References:
         Ho and Salimans 2022, "Classifier-free diffusion guidance"; Kynkäänniemi et al. 2024, "Applying guidance in a
-        limited interval improves sample and distribution quality".
+        limited interval improves sample and distribution quality"; Lin et al. 2024, "Common diffusion noise schedules
+        and sample steps are flawed" (rescaling).
     """
 
     denoiser: Denoiser
     scale: float = 1.0
     interval: tuple[float, float] | None = None
+    rescale: float = 0.0
+    negative: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.scale < float("inf"):
             raise ConfigError(f"guidance.scale={self.scale}: must be a number from 0 up (1 is no guidance)")
-        if self.interval is not None and not (len(self.interval) == 2 and 0 <= self.interval[0] < self.interval[1]):
-            raise ConfigError(
-                f"guidance.interval={list(self.interval)}: must be [low, high] in sigma / alpha, low below high"
-            )
+        if not 0 <= self.rescale <= 1:
+            raise ConfigError(f"guidance.rescale={self.rescale}: must lie between 0 (none) and 1")
+        check_interval(self.interval)
+        for name in self.negative or {}:
+            if name not in self.denoiser.conditions:
+                known = ", ".join(self.denoiser.conditions) or "none"
+                raise ConfigError(f"guidance.negative.{name}: this run has no such condition (it has {known})")
+
+    @property
+    def self_conditioning(self) -> bool:
+        """Whether the network is given what was believed before."""
+        return self.denoiser.self_conditioning
 
     def __call__(
-        self, state: State, levels: Mapping[str, Level], condition: Mapping[str, Tensor] | None = None
+        self,
+        state: State,
+        levels: Mapping[str, Level],
+        condition: Mapping[str, Tensor] | None = None,
+        previous: Posterior | None = None,
     ) -> Posterior:
-        if self.scale == 1 or not condition or not self._inside(levels):
-            return cast(Posterior, self.denoiser(state, levels, condition))
-        count = state.batch_size
-        unknown = self.denoiser.missing(count, state.device)
-        both = {name: torch.cat([condition.get(name, none), none]) for name, none in unknown.items()}
-        doubled = {
-            name: level._replace(
-                alpha=torch.cat([level.alpha] * 2),
-                sigma=torch.cat([level.sigma] * 2),
-                log_snr=torch.cat([level.log_snr] * 2),
-            )
-            for name, level in levels.items()
-        }
-        posterior = self.denoiser(State.cat([state, state]), doubled, both)
-        result = {}
-        for name, mean in posterior.items():
-            asked, free = mean.value[:count], mean.value[count:]
-            result[name] = type(mean)(free).towards(type(mean)(asked), self.scale)
-        return result
+        if self.scale == 1 or not condition or not inside(self.interval, levels):
+            belief: Posterior = self.denoiser(state, levels, condition, previous)
+            return belief
+        asked, other = together(self.denoiser, state, levels, condition, self._other(state), previous)
+        guided = {name: other[name].towards(belief, self.scale) for name, belief in asked.items()}
+        return rescaled(guided, asked, self.rescale, self.denoiser.fields, state.mask) if self.rescale else guided
 
-    def _inside(self, levels: Mapping[str, Level]) -> bool:
-        if self.interval is None:
-            return True
-        low, high = self.interval
-        return any(level.ratio is None or low <= level.ratio <= high for level in levels.values())
+    def _other(self, state: State) -> dict[str, Tensor]:
+        count = state.batch_size
+        other = self.denoiser.missing(count, state.device)
+        for name, value in (self.negative or {}).items():
+            kind = self.denoiser.conditions[name]
+            other[name] = kind.collate([kind.parse(value, name)] * count).to(state.device)
+        return other

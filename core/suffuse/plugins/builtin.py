@@ -16,7 +16,21 @@ def suffuse_components() -> Components:
             "cosine": "suffuse.schedules:Cosine",
             "edm": "suffuse.schedules:EDM",
             "flow": "suffuse.schedules:RectifiedFlow",
+            "sigmoid": "suffuse.schedules:Sigmoid",
+            "squared_cosine": "suffuse.schedules:SquaredCosine",
         },
+        "process": {
+            "gaussian": "suffuse.processes.gaussian:gaussian",
+            "discrete": "suffuse.processes.discrete:discrete",
+            "wrapped": "suffuse.processes.wrapped:wrapped",
+        },
+        "warp": {
+            "identity": "suffuse.warps:Identity",
+            "power": "suffuse.warps:Power",
+            "shift": "suffuse.warps:Shift",
+            "frozen": "suffuse.warps:Frozen",
+        },
+        "coupling": {"optimal_transport": "suffuse.training.couplings:OptimalTransport"},
         "clock": {
             "uniform": "suffuse.training.clock:Uniform",
             "lognormal": "suffuse.training.clock:LogNormal",
@@ -35,8 +49,15 @@ def suffuse_components() -> Components:
         },
         "solver": {
             "ddim": "suffuse.sampling.solvers:DDIM",
+            "euler": "suffuse.sampling.solvers:Euler",
             "heun": "suffuse.sampling.solvers:Heun",
+            "dpmpp_2s": "suffuse.sampling.solvers:DPMSolver2S",
             "dpmpp_2m": "suffuse.sampling.solvers:DPMSolver2M",
+            "dpmpp_3m": "suffuse.sampling.solvers:DPMSolver3M",
+        },
+        "categorical": {
+            "ancestral": "suffuse.sampling.tokens:Ancestral",
+            "confidence": "suffuse.sampling.tokens:Confidence",
         },
         "guidance": {
             "classifier_free": "suffuse.guidance.classifier_free:ClassifierFree",

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 
 from suffuse.errors import ConfigError
 from suffuse.schedules import Schedule
 
-__all__ = ["check", "cosine", "explicit", "karras", "uniform", "uniform_lambda"]
+__all__ = ["Resample", "check", "cosine", "explicit", "karras", "uniform", "uniform_lambda"]
 
 
 def uniform(steps: int, schedule: Schedule, *, start: float = 1.0) -> list[float]:
@@ -68,6 +69,37 @@ def explicit(steps: int, schedule: Schedule, *, times: Sequence[float], start: f
     if start < 1:
         inner = [start, *(t for t in inner if t < start)]
     return [*inner, 0.0]
+
+
+@dataclass(frozen=True)
+class Resample:
+    """Going back to noise on the way down and down again, so that made and given parts come to agree.
+
+    Args:
+        jump: how many steps are gone back at once.
+        repeats: how often each stretch of so many steps is walked in all; 1 changes nothing.
+
+    References:
+        Lugmayr et al. 2022, "RePaint".
+    """
+
+    jump: int = 10
+    repeats: int = 1
+
+    def __post_init__(self) -> None:
+        for name, value in (("jump", self.jump), ("repeats", self.repeats)):
+            if value < 1:
+                raise ConfigError(f"resample.{name}={value}: must be at least 1")
+
+    def runs(self, grid: Sequence[float]) -> list[Sequence[float]]:
+        """The falling pieces of the walk; between two of them lies the way back up. The last step is taken once."""
+        pieces: list[Sequence[float]] = [[grid[0]]]
+        for at in range(0, len(grid) - 2, self.jump):
+            stretch = grid[at : min(at + self.jump + 1, len(grid) - 1)]
+            pieces[-1] = [*pieces[-1], *stretch[1:]]
+            pieces += [stretch] * (self.repeats - 1)
+        pieces[-1] = [*pieces[-1], grid[-1]]
+        return pieces
 
 
 def check(grid: Sequence[float]) -> None:

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from torch import Tensor
-
-from suffuse import noise
+from suffuse.noise import Draws
 
 __all__ = ["Seeds"]
 
@@ -24,8 +22,6 @@ class Seeds:
     seed: int
     indices: Sequence[int]
 
-    def normal(self, purpose: str, field: str, step: int, shape: Sequence[int]) -> Tensor:
-        """Standard normal noise ``[B, ...]`` for one field at one step, where ``shape`` has the batch first."""
-        if shape[0] != len(self.indices):
-            raise ValueError(f"{shape[0]} samples asked of seeds for {len(self.indices)}")
-        return noise.normal(noise.key(self.seed, purpose, field, step), self.indices, shape[1:])
+    def at(self, purpose: str, step: int = 0) -> Draws:
+        """Noise for one purpose at one step, for fields ``[B, ...]`` with a row for each sample."""
+        return Draws(self.seed, purpose, self.indices, step)

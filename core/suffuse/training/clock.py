@@ -55,11 +55,14 @@ class LogNormal(Clock):
 
     def quantile(self, share: Tensor, schedule: Schedule) -> Tensor:
         log_ratio = self.mean + self.std * torch.special.ndtri(share)
-        return schedule.time(-log_ratio).clamp(0, 1)
+        return schedule.time(-log_ratio).clamp(1e-12, 1)  # 0 would be the clean state itself
 
 
-def stratified(seed: int, step: int, rows: range, total: int) -> Tensor:
-    """Numbers in (0, 1), one in each ``total``-th part of it, in random order; those of ``rows``, float64."""
-    rng = noise.generator(noise.key(seed, "clock"), step)
+def stratified(seed: int, step: int, rows: range, total: int, *field: str) -> Tensor:
+    """Numbers in (0, 1), one in each ``total``-th part of it, in random order; those of ``rows``, float64.
+
+    A ``field`` that is named has numbers of its own.
+    """
+    rng = noise.generator(noise.key(seed, "clock", *field), step)
     strata = (rng.permutation(total) + rng.random(total)) / total
     return torch.from_numpy(np.clip(strata[rows.start : rows.stop], 1e-9, 1 - 1e-9))

@@ -1,0 +1,138 @@
+"""From a configuration to data, processes and models; the one place where components of all kinds meet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from suffuse.conditions import Condition, condition_from_json
+from suffuse.data import DataSource, Decoder
+from suffuse.denoiser import Denoiser
+from suffuse.errors import ConfigError, RunError, suggest
+from suffuse.fields import Field
+from suffuse.model import Model
+from suffuse.plugins import Registry
+from suffuse.processes import JointProcess
+from suffuse.runs import Run
+from suffuse.sizes import Sizes
+from suffuse.spaces import Categorical, Torus
+from suffuse.training.checkpoints import Checkpoint
+from suffuse.training.trainer import load_weights
+
+__all__ = ["build_data", "build_model", "build_process", "load"]
+
+
+def build_data(config: Mapping[str, Any], registry: Registry) -> DataSource:
+    """The data source that a configuration names."""
+    source: DataSource = registry.build("data", config["data"], plugin=config["modality"]["name"])
+    return source
+
+
+def build_process(
+    config: Mapping[str, Any], registry: Registry, fields: Mapping[str, Field], plugin: str
+) -> JointProcess:
+    """The corruption of all fields, from the section ``process`` of a configuration.
+
+    Real-valued fields take ``process.schedule``. Periodic fields and those of classes have schedules of their own kind,
+    and ``process.fields.NAME`` changes any of it for one field.
+
+    Raises:
+        ConfigError: a field or a setting that does not exist, or that does not fit.
+    """
+    special: Mapping[str, Mapping[str, Any]] = config["fields"]
+    for name in special:
+        if name not in fields:
+            raise ConfigError(
+                f"process.fields.{name}: there is no such field ({', '.join(fields)}){suggest(name, fields)}"
+            )
+    processes, warps, independent, weighed = {}, {}, set(), {}
+    for name, field in fields.items():
+        settings = {**_default(field, config), **special.get(name, {})}
+        where = f"process.fields.{name}"
+        schedule = registry.build("schedule", settings.pop("schedule"), plugin=plugin, where=f"{where}.schedule")
+        warp = settings.pop("warp", None)
+        if warp is not None:
+            warps[name] = registry.build("warp", warp, plugin=plugin, where=f"{where}.warp")
+        if settings.pop("independent", False):
+            independent.add(name)
+        weighed[name] = replace(field, weight=float(settings.pop("weight", field.weight)))
+        processes[name] = registry.build("process", settings, field, schedule, plugin=plugin, where=where)
+    return JointProcess(weighed, processes, warps, frozenset(independent), config["reference"])
+
+
+def _default(field: Field, config: Mapping[str, Any]) -> dict[str, Any]:
+    if isinstance(field.space, Categorical):
+        prior = "marginal" if field.frequencies else "uniform"
+        return {"name": "discrete", "prior": prior, "schedule": {"name": "squared_cosine"}}
+    if isinstance(field.space, Torus):
+        period = field.space.period
+        return {
+            "name": "wrapped",
+            "schedule": {"name": "edm", "sigma_min": 0.002 * period, "sigma_max": period, "rho": 7.0},
+        }
+    return {"name": "gaussian", "schedule": config["schedule"]}
+
+
+def build_model(
+    config: dict[str, Any],
+    registry: Registry,
+    fields: Mapping[str, Field],
+    conditions: Mapping[str, Condition],
+    decoder: Decoder,
+    sizes: Sizes | None = None,
+) -> Model:
+    """An untrained model. The weights are a function of the configuration's seed."""
+    plugin = config["modality"]["name"]
+    process = build_process(config["process"], registry, fields, plugin)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config["seed"])
+        backbone = registry.build("backbone", config["backbone"], fields, plugin=plugin)
+        denoiser = Denoiser(
+            backbone,
+            fields,
+            config["process"]["parameterization"],
+            conditions,
+            config["process"]["self_conditioning"] > 0,
+        )
+    return Model(denoiser=denoiser, process=process, decoder=decoder, config=config, registry=registry, sizes=sizes)
+
+
+def load(run: Run | str | Path, step: int | None = None, *, device: torch.device | str = "cpu") -> Model:
+    """The model of a run with its averaged weights.
+
+    Args:
+        run: a run, its directory, or one of its checkpoints.
+        step: of the checkpoint; the newest whole one by default.
+
+    Raises:
+        RunError: the checkpoint is missing, damaged, of another modality, or from a newer suffuse.
+        PluginError: a plugin that it needs is missing.
+    """
+    if not isinstance(run, Run):
+        run, found = Run.find(run)
+        step = found if step is None else step
+    checkpoint = run.checkpoint(step)
+    there, here = checkpoint.state.get("modality"), run.config["modality"]["name"]
+    if there != here:
+        raise RunError(f"{run.directory}: the checkpoint is of modality {there}, but config.yaml says {here}")
+    return _from_checkpoint(checkpoint, Registry(), device)
+
+
+def _from_checkpoint(checkpoint: Checkpoint, registry: Registry, device: torch.device | str) -> Model:
+    """A model from a checkpoint's own description of its network, fields and conditions."""
+    config = checkpoint.state["config"]
+    fields = {name: Field.from_json(data) for name, data in checkpoint.state["fields"].items()}
+    conditions = {name: condition_from_json(data) for name, data in checkpoint.state["conditions"].items()}
+    decoder = registry.build("decoder", config["decoder"], plugin=config["modality"]["name"])
+    sizes = checkpoint.state["sizes"]
+    model = build_model(
+        config, registry, fields, conditions, decoder, None if sizes is None else Sizes.from_json(sizes)
+    )
+    load_weights(model.denoiser, checkpoint.tensors["average"])
+    model.denoiser.to(device).eval()
+    model.step, model.digest = checkpoint.step, checkpoint.digest
+    return model
