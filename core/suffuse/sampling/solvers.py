@@ -88,8 +88,8 @@ class Solver(ABC):
 
     def plan(self, log_snrs: Sequence[float], schedule: Schedule) -> Plan:
         """The plan of one field by itself, along log-SNRs that rise to ``log_snrs[-1]`` (infinite: the clean state)."""
-        moves = self.route([-log_snr for log_snr in log_snrs], _MinusLogSNR())
-        ends = torch.tensor([[-move.start, -move.end] for move in moves], dtype=torch.float64)
+        moves = self.route([math.exp(-log_snr) for log_snr in log_snrs], _RatioClock())
+        ends = -torch.tensor([[move.start, move.end] for move in moves], dtype=torch.float64).log()
         alpha, sigma = schedule.alpha_sigma(ends)
         rows = zip(moves, alpha.tolist(), sigma.tolist(), ends.tolist(), strict=True)
         legs = [
@@ -177,8 +177,7 @@ class DPMSolver3M(Solver):
         return max(1, evaluations - 1)
 
     def route(self, grid: Sequence[float], reference: Schedule) -> list[Move]:
-        first, *rest = super().route(grid, reference)
-        return [*_halved(first, reference), *rest]
+        return [*_halved(grid[:2], reference), *super().route(grid[1:], reference)]
 
     def stage(self, leg: Leg, past: Sequence[Point], schedule: Schedule) -> Stage:
         if not leg.first:
@@ -206,7 +205,7 @@ class DPMSolver2S(Solver):
         return (evaluations + 1) // 2
 
     def route(self, grid: Sequence[float], reference: Schedule) -> list[Move]:
-        return [half for move in super().route(grid, reference) for half in _halved(move, reference)]
+        return _halved(grid, reference)
 
     def stage(self, leg: Leg, past: Sequence[Point], schedule: Schedule) -> Stage:
         return _stage(leg, 1.0, (1.0,)) if leg.first else _second_half(leg, past[0], 0.0)
@@ -251,16 +250,17 @@ class Heun(Solver):
     def route(self, grid: Sequence[float], reference: Schedule) -> list[Move]:
         moves: list[Move] = []
         lift = math.log1p(min(self.churn / max(len(grid) - 1, 1), math.sqrt(2) - 1))
-        for move in super().route(grid, reference):
-            log_snr = _log_snr(move.start, reference)
-            churned = self.churn_range[0] <= math.exp(-log_snr) <= self.churn_range[1]
-            start = move.start
-            if lift and churned and log_snr - lift >= reference.log_snr_min:
-                start = _clock(log_snr - lift, reference)
-                moves.append(Move(move.start, start, look=False))
-            moves.append(Move(start, move.end))
-            if move.end != 0 and math.isfinite(_log_snr(move.end, reference)):
-                moves.append(Move(move.end, move.end, first=False))
+        levels = _log_snrs(grid, reference)
+        above = _clocks([log_snr - lift for log_snr in levels], reference) if lift else grid
+        low, high = self.churn_range
+        for at, to, level, goal, noisier in zip(grid, grid[1:], levels, levels[1:], above, strict=False):
+            start = at
+            if lift and low <= math.exp(-level) <= high and level - lift >= reference.log_snr_min:
+                start = noisier
+                moves.append(Move(at, start, look=False))
+            moves.append(Move(start, to))
+            if goal < math.inf:
+                moves.append(Move(to, to, first=False))
         return moves
 
     def stage(self, leg: Leg, past: Sequence[Point], schedule: Schedule) -> Stage:
@@ -300,16 +300,16 @@ class Euler(Solver):
         return Stage(leg.start.log_snr, base, (mean,))
 
 
-class _MinusLogSNR(Schedule):
-    """A clock that is minus the log-SNR itself, for plans along given log-SNRs."""
+class _RatioClock(Schedule):
+    """A clock that is sigma / alpha itself, for plans along given levels."""
 
     log_snr_min, log_snr_max = -math.inf, math.inf
 
     def unclamped_log_snr(self, t: Tensor) -> Tensor:
-        return -t
+        return -t.log()
 
     def time(self, log_snr: Tensor) -> Tensor:
-        return -log_snr
+        return torch.exp(-log_snr)
 
     def alpha_sigma(self, log_snr: Tensor) -> tuple[Tensor, Tensor]:
         raise NotImplementedError("a clock only")
@@ -328,13 +328,17 @@ def _stage(leg: Leg, kept: float, shares: tuple[float, ...], commit: bool = True
     return Stage(leg.start.log_snr, base, tuple(total * share for share in shares), fresh, commit)
 
 
-def _halved(move: Move, reference: Schedule) -> list[Move]:
-    """A move in two stages with a look half way in the log-SNR; one to the clean state stays whole."""
-    at, to = _log_snr(move.start, reference), _log_snr(move.end, reference)
-    if move.end == 0 or not math.isfinite(to) or to == at:
-        return [move]
-    middle = _clock((at + to) / 2, reference)
-    return [Move(move.start, middle), Move(middle, move.end, first=False)]
+def _halved(grid: Sequence[float], reference: Schedule) -> list[Move]:
+    """Every step in two stages, with a look half way in the log-SNR; one to the clean state stays whole."""
+    levels = _log_snrs(grid, reference)
+    middles = _clocks([(at + to) / 2 for at, to in zip(levels, levels[1:], strict=False)], reference)
+    moves: list[Move] = []
+    for at, to, start, end, middle in zip(grid, grid[1:], levels, levels[1:], middles, strict=False):
+        if end == math.inf or start == end:
+            moves.append(Move(at, to))
+        else:
+            moves += [Move(at, middle), Move(middle, to, first=False)]
+    return moves
 
 
 def _second_half(leg: Leg, anchor: Point, eta: float) -> Stage:
@@ -372,9 +376,12 @@ def _rates(schedule: Schedule, time: Tensor) -> tuple[float, float]:
     return rates[0], rates[1]
 
 
-def _log_snr(clock: float, reference: Schedule) -> float:
-    return float(reference.log_snr(torch.tensor(clock, dtype=torch.float64)))
+def _log_snrs(grid: Sequence[float], reference: Schedule) -> list[float]:
+    """At clock times; infinite at the clean state."""
+    levels: list[float] = reference.log_snr(torch.tensor(grid, dtype=torch.float64)).tolist()
+    return [math.inf if clock == 0 else level for clock, level in zip(grid, levels, strict=True)]
 
 
-def _clock(log_snr: float, reference: Schedule) -> float:
-    return float(reference.time(torch.tensor(log_snr, dtype=torch.float64)))
+def _clocks(log_snrs: Sequence[float], reference: Schedule) -> list[float]:
+    times: list[float] = reference.time(torch.tensor(log_snrs, dtype=torch.float64)).tolist()
+    return times
