@@ -40,6 +40,9 @@ _OPEN = {
 }
 """Sections of each command whose keys are known only to the run."""
 
+_BY_FIELD = ("process.fields", "process.coupling")
+"""Keys of ``train`` below which the names of fields and components decide what there is."""
+
 
 class _Override(NamedTuple):
     """``++key=value`` in its three parts; value is None in ``~key``."""
@@ -197,7 +200,9 @@ def _lengthen(override: _Override, modality: str, folders: Mapping[str, Path]) -
 
 
 def _open(override: _Override, command: str, chosen: set[str]) -> _Override:
-    """``condition.label=3`` to ``++condition.label=3``; so too the keys of a sampler that is the run's own."""
+    """``condition.label=3`` to ``++condition.label=3``; so too keys of fields, and of a sampler of the run's own."""
+    if command == "train" and not override.prefix and f"{override.key}.".startswith(tuple(f"{k}." for k in _BY_FIELD)):
+        return override._replace(prefix="++")
     section, dot, _ = override.key.partition(".")
     known = section in chosen and section != "condition"  # an option chosen by name says which keys there are
     if dot and not override.prefix and section in _OPEN.get(command, ()) and not known:

@@ -14,7 +14,7 @@ from suffuse.data import DataSource, Decoder
 from suffuse.denoiser import Denoiser
 from suffuse.errors import ConfigError, RunError, suggest
 from suffuse.fields import Field
-from suffuse.model import Model
+from suffuse.model import Model, merge
 from suffuse.plugins import Registry
 from suffuse.processes import JointProcess
 from suffuse.runs import Run
@@ -51,7 +51,8 @@ def build_process(
             )
     processes, warps, independent, weighed = {}, {}, set(), {}
     for name, field in fields.items():
-        settings = {**_default(field, config), **special.get(name, {})}
+        settings = merge(_default(field, config), special.get(name, {}))
+        settings.setdefault("schedule", config["schedule"])
         where = f"process.fields.{name}"
         schedule = registry.build("schedule", settings.pop("schedule"), plugin=plugin, where=f"{where}.schedule")
         warp = settings.pop("warp", None)

@@ -86,14 +86,18 @@ def test_component_files_equal_their_constructors(owner: str, group: str, option
 def test_samplers_equal_their_constructors(option: str) -> None:
     config = _option(CORE, "sampler", option)
     check_component("solver", config, None)
-    check_component("grid", config["grid"], None)
 
 
-@pytest.mark.parametrize("option", sorted(p.stem for p in (conf_folder() / "sampler" / "categorical").glob("*.yaml")))
-def test_rules_of_classes_equal_their_constructors(option: str) -> None:
-    check_component("categorical", _option(CORE, "sampler/categorical", option), None)
-    config = compose("modality=image", f"sampler/categorical={option}")
-    assert config["sampler"]["categorical"]["name"] == option
+FOLDERS = {part: conf_folder() / "sampler" / part for part in ("categorical", "grid")}
+PARTS = [(part, p.stem) for part, folder in FOLDERS.items() for p in sorted(folder.glob("*.yaml"))]
+
+
+@pytest.mark.parametrize(("part", "option"), PARTS)
+def test_parts_of_samplers_equal_their_constructors(part: str, option: str) -> None:
+    config = _option(CORE, f"sampler/{part}", option)
+    check_component(part, config, None)
+    needed = ["sampler.grid.times=[1,0.5]"] if option == "explicit" else []
+    assert compose("modality=image", f"sampler/{part}={option}", *needed)["sampler"][part]["name"] == option
 
 
 @pytest.mark.parametrize("option", sorted(p.stem for p in (conf_folder() / "process").glob("*.yaml")))
@@ -123,7 +127,7 @@ def test_every_option_of_the_core_composes(group: str) -> None:
     for file in sorted((conf_folder() / group).glob("*.yaml")):
         config = compose("modality=image", f"{group}={file.stem}")
         own = yaml.safe_load(file.read_text())
-        pulled = {next(iter(each)) for each in own.pop("defaults", []) if isinstance(each, dict)}
+        pulled = {part for each in own.pop("defaults", []) if isinstance(each, dict) for part in each}
         assert set(config[group]) == set(own) | pulled
 
 
