@@ -55,7 +55,7 @@ def build_process(
         settings.setdefault("schedule", config["schedule"])
         where = f"process.fields.{name}"
         schedule = registry.build("schedule", settings.pop("schedule"), plugin=plugin, where=f"{where}.schedule")
-        warp = settings.pop("warp", None)
+        warp = settings.pop("warp", {"name": "frozen"} if field.given else None)
         if warp is not None:
             warps[name] = registry.build("warp", warp, plugin=plugin, where=f"{where}.warp")
         if settings.pop("independent", False):

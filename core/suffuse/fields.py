@@ -32,6 +32,8 @@ class Field:
         scale: the standard deviation of the clean values, measured on the training data (sigma_data of EDM).
         frequencies: of the classes of a categorical field in the training data, for a marginal prior; sums to one.
         weight: of this field in the training loss.
+        given: whether the field is a local condition: never made, only known or not, such as the mel spectrogram from
+            which a vocoder makes sound.
     """
 
     shape: tuple[int, ...]
@@ -40,6 +42,7 @@ class Field:
     scale: float = 1.0
     frequencies: tuple[float, ...] = ()
     weight: float = 1.0
+    given: bool = False
 
     def real(self, value: Tensor, mask: Tensor | None) -> Tensor | None:
         """Where the entries of ``value`` ``[B, ...]`` are variables and not padding; None where all are."""
@@ -79,6 +82,7 @@ class Field:
             "scale": self.scale,
             "frequencies": list(self.frequencies),
             "weight": self.weight,
+            "given": self.given,
         }
 
     @classmethod
@@ -97,6 +101,7 @@ class Field:
                 scale=float(data["scale"]),
                 frequencies=tuple(data["frequencies"]),
                 weight=float(data["weight"]),
+                given=bool(data["given"]),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise RunError(f"the description of a field is not readable ({error!r}): {dict(data)}") from error

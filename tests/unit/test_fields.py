@@ -11,6 +11,7 @@ import torch
 from suffuse.errors import RunError
 from suffuse.fields import Field
 from suffuse.layouts import Dense, Masked
+from suffuse.spaces import Categorical, Torus
 from suffuse.state import State
 
 
@@ -21,6 +22,8 @@ from suffuse.state import State
         Field(shape=(), scale=0.1, weight=2.0),
         Field(shape=(-1, -1, 4), layout=Masked(2), scale=1 / 3),
         Field(shape=(-1,), layout=Masked()),
+        Field(shape=(-1, -1), layout=Masked(2), space=Categorical(4, symmetric=True), frequencies=(0.7, 0.2, 0.05, 0.05)),
+        Field(shape=(-1, 3), space=Torus(2.5), layout=Masked(), given=True),
     ],
 )
 def test_round_trip_through_json(field: Field) -> None:
