@@ -29,7 +29,7 @@ _LOOKS = {"--help", "-h", "--hydra-help", "--version", "--cfg", "-c", "--info", 
 _SHOWN = ("job", "hydra", "all")
 """What ``--cfg`` can show."""
 
-_PATHS = re.compile(r"(?:.*\.)?(?:path|run|resume|init|input|mask|out|labels|dir)")
+_PATHS = re.compile(r"(?:.*\.)?(?:path|run|resume|init|input|other|mask|out|labels|dir)")
 """Keys whose value is a path, which is never anything but text."""
 
 _FROM_RUN = ("modality", "data", "backbone", "decoder", "metric", "process", "trainer")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from suffuse.conditions import Condition, condition_from_json
 from suffuse.data import DataSource, Decoder
@@ -21,6 +23,7 @@ from suffuse.runs import Run
 from suffuse.sizes import Sizes
 from suffuse.spaces import Categorical, Torus
 from suffuse.training.checkpoints import Checkpoint
+from suffuse.training.snapshots import Snapshots, reconstruct
 from suffuse.training.trainer import load_weights
 
 __all__ = ["build_data", "build_model", "build_process", "load"]
@@ -99,15 +102,30 @@ def build_model(
             conditions,
             config["process"]["self_conditioning"] > 0,
         )
-    return Model(denoiser=denoiser, process=process, decoder=decoder, config=config, registry=registry, sizes=sizes)
+    return Model(
+        denoiser=denoiser,
+        process=process,
+        decoder=decoder,
+        config=config,
+        registry=registry,
+        sizes=sizes,
+        others=partial(_another, None),
+    )
 
 
-def load(run: Run | str | Path, step: int | None = None, *, device: torch.device | str = "cpu") -> Model:
+def load(
+    run: Run | str | Path,
+    step: int | None = None,
+    *,
+    device: torch.device | str = "cpu",
+    ema: float | None = None,
+) -> Model:
     """The model of a run with its averaged weights.
 
     Args:
         run: a run, its directory, or one of its checkpoints.
         step: of the checkpoint; the newest whole one by default.
+        ema: the width of the power-function average, of a run with snapshots; the run's own average by default.
 
     Raises:
         RunError: the checkpoint is missing, damaged, of another modality, or from a newer suffuse.
@@ -120,10 +138,26 @@ def load(run: Run | str | Path, step: int | None = None, *, device: torch.device
     there, here = checkpoint.state.get("modality"), run.config["modality"]["name"]
     if there != here:
         raise RunError(f"{run.directory}: the checkpoint is of modality {there}, but config.yaml says {here}")
-    return _from_checkpoint(checkpoint, Registry(), device)
+    weights = checkpoint.tensors["average"]
+    if ema is not None:
+        weights = reconstruct(Snapshots(run.directory / "averages"), checkpoint, ema)
+    model = _from_checkpoint(checkpoint, weights, Registry(), device)
+    model.ema = ema
+    model.others = partial(_another, run)
+    return model
 
 
-def _from_checkpoint(checkpoint: Checkpoint, registry: Registry, device: torch.device | str) -> Model:
+def _another(own: Run | None, run: str | None, step: int | None) -> Model:
+    """The model of another run, or another step of a model's own."""
+    where = own if run is None else run
+    if where is None:
+        raise ConfigError("guidance.run=DIR is needed: a run that is being trained cannot be guided by itself")
+    return load(where, step)
+
+
+def _from_checkpoint(
+    checkpoint: Checkpoint, weights: Mapping[str, Tensor], registry: Registry, device: torch.device | str
+) -> Model:
     """A model from a checkpoint's own description of its network, fields and conditions."""
     config = checkpoint.state["config"]
     fields = {name: Field.from_json(data) for name, data in checkpoint.state["fields"].items()}
@@ -133,7 +167,7 @@ def _from_checkpoint(checkpoint: Checkpoint, registry: Registry, device: torch.d
     model = build_model(
         config, registry, fields, conditions, decoder, None if sizes is None else Sizes.from_json(sizes)
     )
-    load_weights(model.denoiser, checkpoint.tensors["average"])
+    load_weights(model.denoiser, weights)
     model.denoiser.to(device).eval()
     model.step, model.digest = checkpoint.step, checkpoint.digest
     return model

@@ -6,7 +6,7 @@ A plugin fulfils these four and has a modality. None of them knows noise, schedu
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -15,10 +15,22 @@ import numpy as np
 from torch import Tensor
 
 from suffuse.conditions import Condition
+from suffuse.errors import ConfigError
 from suffuse.fields import Field
 from suffuse.state import State
 
-__all__ = ["Backbone", "Batch", "DataSource", "Decoder", "Evaluation", "Item", "Metric", "Score", "Split"]
+__all__ = [
+    "Backbone",
+    "Batch",
+    "DataSource",
+    "Decoder",
+    "Evaluation",
+    "Item",
+    "Measurement",
+    "Metric",
+    "Score",
+    "Split",
+]
 
 
 class Item(NamedTuple):
@@ -34,6 +46,19 @@ class Batch:
 
     values: Any
     conditions: Mapping[str, Tensor]
+
+
+class Measurement(NamedTuple):
+    """What was seen of a sample that is not known itself.
+
+    Args:
+        value: the numbers, ``[1, ...]``, or one row for each sample.
+        operator: from a clean state to what would be seen of it, ``[B, ...]``; differentiable. Classes reach it as
+            probabilities ``[B, ..., K]``.
+    """
+
+    value: Tensor
+    operator: Callable[[State], Tensor]
 
 
 class Split(ABC):
@@ -121,6 +146,15 @@ class Decoder(ABC):
         Raises:
             DataError: the file is missing or does not fit.
         """
+
+    def measure(self, path: Path, fields: Mapping[str, Field]) -> Measurement:
+        """A file that is coarser than a sample, such as a smaller picture, and how a sample becomes as coarse.
+
+        Raises:
+            DataError: the file is missing, cannot be read, or is not coarser by a whole factor.
+            ConfigError: there is nothing coarser; so by default.
+        """
+        raise ConfigError(f"task=upscale: the decoder {type(self).__name__} has no coarser files to start from")
 
     @abstractmethod
     def save(self, value: Any, path: Path, record: Mapping[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Protocol, cast
 
@@ -51,6 +52,9 @@ class Denoiser(nn.Module):
         conditions: what a sample may be asked for.
         self_conditioning: whether the network is also given what it believed before, as a fourth argument.
 
+    Raises:
+        ConfigError: an unknown parameterization, or self-conditioning of a backbone that takes no fourth argument.
+
     References:
         Chen et al. 2023, "Analog bits" (self-conditioning).
     """
@@ -68,6 +72,11 @@ class Denoiser(nn.Module):
             known = ", ".join(PARAMETERIZATIONS)
             meant = suggest(parameterization, PARAMETERIZATIONS)
             raise ConfigError(f"process.parameterization={parameterization}: known are {known}{meant}")
+        if self_conditioning and not _takes_belief(backbone):
+            raise ConfigError(
+                f"process.self_conditioning: the backbone {type(backbone).__name__} takes no earlier belief; leave it "
+                "at 0, or take a backbone that does"
+            )
         self.backbone = backbone
         self.fields = dict(fields)
         self.parameterization = parameterization
@@ -151,3 +160,11 @@ class Denoiser(nn.Module):
         if len(given) < len(self.conditions):
             given = {**self.missing(state.batch_size, state.device), **given}
         return cast(Tensor, self.encoder(given))
+
+
+def _takes_belief(backbone: nn.Module) -> bool:
+    try:
+        inspect.signature(backbone.forward).bind(*[None] * 4)
+    except TypeError:
+        return False
+    return True

@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from suffuse.errors import RunError
+from suffuse.errors import DataError, RunError
 from suffuse.layouts import Dense, Layout, Masked
 from suffuse.spaces import Categorical, Euclidean, Space, Torus, ZeroCenterOfMass
 from suffuse.state import State
 
-__all__ = ["Field", "pad"]
+__all__ = ["Field", "check", "pad"]
 
 _KINDS: dict[str, type[Layout] | type[Space]] = {
     kind.__name__: kind for kind in (Dense, Masked, Categorical, Euclidean, Torus, ZeroCenterOfMass)
@@ -105,6 +105,36 @@ class Field:
             )
         except (KeyError, TypeError, ValueError) as error:
             raise RunError(f"the description of a field is not readable ({error!r}): {dict(data)}") from error
+
+
+def check(state: State, fields: Mapping[str, Field]) -> None:
+    """Refuse a clean state that is not of these fields. For states on the CPU: it reads their classes.
+
+    Raises:
+        DataError: a field is missing or too many, or has another shape, or a class that does not exist; or there is no
+            mask ``[B, N]`` of bool where sizes vary.
+    """
+    if set(state) != set(fields):
+        raise DataError(f"data: the decoder gives the fields {', '.join(state)}, but {', '.join(fields)} are needed")
+    varying = [name for name, spec in fields.items() if spec.layout.rank]
+    room = None if state.mask is None else state.mask.shape[-1]
+    if varying and state.mask is None:
+        raise DataError(f"data: the field {varying[0]} varies in size, but the decoder gives no mask")
+    if state.mask is not None and (state.mask.dtype != torch.bool or state.mask.shape != (state.batch_size, room)):
+        raise DataError(
+            f"data: the mask must be bool of [{state.batch_size}, elements], not {state.mask.dtype} of "
+            f"{list(state.mask.shape)}"
+        )
+    for name, value in state.items():
+        spec = fields[name]
+        expected = [state.batch_size, *(room if length < 0 and spec.layout.rank else length for length in spec.shape)]
+        fits = len(expected) == value.ndim and all(
+            length in (-1, found) for length, found in zip(expected, value.shape, strict=True)
+        )
+        if not fits:
+            raise DataError(f"data: the field {name} has the shape {list(value.shape)}, but {expected} is needed")
+        if isinstance(spec.space, Categorical):
+            spec.space.check(value, name)
 
 
 def pad(state: State, fields: Mapping[str, Field], size: int) -> State:

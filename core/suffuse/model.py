@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,9 +13,10 @@ import torch
 
 from suffuse.conditions import ClassLabel, Condition
 from suffuse.data import Decoder
-from suffuse.denoiser import Denoise, Denoiser
+from suffuse.denoiser import Denoiser
 from suffuse.errors import ConfigError, suggest
 from suffuse.fields import Field, pad
+from suffuse.guidance import ClassifierFree, Guidable
 from suffuse.plugins import Registry
 from suffuse.processes import JointProcess
 from suffuse.sampling import Hook, Resample, Rules, Seeds, plans, sample
@@ -51,7 +53,13 @@ class Recipe:
 
 @dataclass(kw_only=True)
 class Model:
-    """A denoiser together with its process, its decoder and the configuration that made it."""
+    """A denoiser together with its process, its decoder and the configuration that made it.
+
+    Args:
+        sizes: how often each number of elements occurs, where it varies.
+        step, digest: of the checkpoint that it comes from.
+        others: from a run directory (None is the model's own) and a step (None is the newest) to another model.
+    """
 
     denoiser: Denoiser
     process: JointProcess
@@ -61,6 +69,9 @@ class Model:
     sizes: Sizes | None = None
     step: int = 0
     digest: str = ""
+    ema: float | None = None
+    """The width of the average of its weights; None for the run's own."""
+    others: Callable[[str | None, int | None], Model] | None = None
 
     @property
     def fields(self) -> dict[str, Field]:
@@ -204,12 +215,39 @@ class Model:
         """Network evaluations (NFE) that one sample takes; guidance may double each."""
         return plans(self.grid(recipe, start), recipe.rules, self.process, resample).evaluations
 
-    def guided(self, recipe: Recipe) -> Denoise:
-        """The denoiser under the recipe's guidance."""
+    def guided(self, recipe: Recipe) -> Guidable:
+        """The denoiser under the recipe's guidance.
+
+        Raises:
+            ConfigError: a setting that the guidance does not take.
+            RunError: a run that it names is missing.
+        """
         if recipe.guidance is None:
             return self.denoiser
-        guided: Denoise = self.registry.build("guidance", recipe.guidance, self.denoiser, plugin=self.plugin)
+        guided: Guidable = self.registry.build(
+            "guidance",
+            recipe.guidance,
+            self.denoiser,
+            plugin=self.plugin,
+            offers={"load": self._other, "build": self._part},
+        )
+        dropout = self.config.get("trainer", {}).get("condition_dropout")
+        if isinstance(guided, ClassifierFree) and guided.scale != 1 and self.conditions and dropout == 0:
+            warnings.warn(
+                f"guidance.scale={guided.scale:g}: this run was trained with trainer.condition_dropout=0, so it never "
+                "learned to do without its conditions; guidance may do harm",
+                stacklevel=2,
+            )
         return guided
+
+    def _other(self, run: str | None, step: int | None) -> Denoiser:
+        if self.others is None:
+            raise ConfigError("guidance.run: this model does not know how to load another run")
+        device = next(self.denoiser.parameters()).device
+        return self.others(run, step).denoiser.to(device).eval()
+
+    def _part(self, kind: str, config: Mapping[str, Any], *args: Any) -> Any:
+        return self.registry.build(kind, config, *args, plugin=self.plugin)
 
     def draw(
         self,
@@ -220,6 +258,7 @@ class Model:
         seed: int = 0,
         compute_batch: int = 64,
         sizes: Sequence[int] | None = None,
+        denoiser: Guidable | None = None,
         begin: Callable[[Seeds], State] | None = None,
         start: float = 1.0,
         hooks: Callable[[Seeds], Sequence[Hook]] | None = None,
@@ -239,6 +278,7 @@ class Model:
             seed: of the sampling run.
             compute_batch: rows of a network call.
             sizes: elements of each sample; by default drawn from those of the training data.
+            denoiser: what is asked in place of `guided`.
             begin: (seeds) -> the state at ``start``; pure noise, with nothing given, by default.
             start: where on the clock to begin.
             hooks: (seeds) -> hooks of one batch.
@@ -249,7 +289,7 @@ class Model:
             raise ConfigError(f"compute_batch={compute_batch}: must be at least 1")
         device = next(self.denoiser.parameters()).device
         self.denoiser.eval()
-        denoise = self.guided(recipe)
+        denoise = denoiser or self.guided(recipe)
         grid = self.grid(recipe, start)
         absent = [name for name in self.fields if self.process.frozen(name) and begin is None]
         if sizes is None and self.sizes is not None and begin is None:

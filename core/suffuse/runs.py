@@ -5,6 +5,7 @@ runs/<modality>/<date-time>/
     run.json         versions, plugins, seed, device, parameters, wall time
     metrics.jsonl    one line for each logged step
     checkpoints/     step-000002000/ and so on
+    averages/        snapshots of averaged weights, with trainer.snapshot_every
     samples/         previews, and a folder for each `suffuse sample`
     evaluation.json  scores, once evaluated
     report.html

@@ -16,8 +16,10 @@ from suffuse.fitting import Component, Range, fit
 __all__ = [
     "COMMANDS",
     "EvaluateSettings",
+    "MeasurementSettings",
     "ProcessSettings",
     "ReportSettings",
+    "ResampleSettings",
     "SampleSettings",
     "Settings",
     "TrainSettings",
@@ -31,6 +33,7 @@ _Seed: TypeAlias = Annotated[int, Range(least=0, below=2**63)]
 _Steps: TypeAlias = Annotated[int, Range(least=1, most=100_000)]
 _Batch: TypeAlias = Annotated[int, Range(least=1, most=1_000_000)]
 _Named: TypeAlias = Annotated[dict[str, Any], Component()]
+_Width: TypeAlias = Annotated[float, Range(above=0, most=0.28)] | None
 _Scale: TypeAlias = Annotated[float, Range(least=0, below=float("inf"))]
 _Sampler: TypeAlias = Annotated[dict[str, Any], Component(steps=_Steps, grid=_Named, categorical=_Named)]
 _Guidance: TypeAlias = Annotated[dict[str, Any], Component(scale=_Scale)]
@@ -95,6 +98,7 @@ class TrainerSettings(Settings):
         checkpoint_every, validate_every, preview_every: in steps; 0 is never (the last step is always saved).
         log_every: in steps.
         keep_checkpoints: how many of the newest stay.
+        snapshot_every: steps between snapshots of averages from which a width is chosen after training; 0 keeps none.
         validation_batches: batches of held-out data in one validation.
         workers: processes that read data ahead.
         threads: of torch on the CPU; None leaves torch's choice.
@@ -124,6 +128,7 @@ class TrainerSettings(Settings):
     preview_every: _Every = 1000
     log_every: _Count = 50
     keep_checkpoints: _Count = 3
+    snapshot_every: _Every = 0
     validation_batches: _Count = 4
     workers: Annotated[int, Range(least=0, most=1024)] = 0
     threads: Annotated[int, Range(least=1, most=4096)] | None = None
@@ -202,29 +207,70 @@ class _RunSettings(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ResampleSettings(Settings):
+    """Going back to noise while a part is filled in.
+
+    Args:
+        jump: how many steps are gone back at once.
+        repeats: how often each stretch of so many steps is walked in all.
+    """
+
+    section: ClassVar[str] = "resample"
+
+    jump: _Count = 10
+    repeats: _Count = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasurementSettings(Settings):
+    """How strictly samples keep to what was measured of them.
+
+    Args:
+        deviation: the standard deviation of the noise in it.
+        route: how an estimate moves when it is pushed: as the ``network`` says, or as a Gaussian ``estimate``.
+        iterations: of conjugate gradients at each step.
+    """
+
+    section: ClassVar[str] = "measurement"
+
+    deviation: Annotated[float, Range(least=0, below=float("inf"))] = 0.01
+    route: Literal["network", "estimate"] = "network"
+    iterations: Annotated[int, Range(least=1, most=1000)] = 1
+
+
+@dataclass(frozen=True, kw_only=True)
 class SampleSettings(_RunSettings):
     """Settings of ``suffuse sample``. ``sampler`` and ``guidance`` hold what differs from the run's own.
 
     Args:
         run: the run directory, or a checkpoint in it.
         checkpoint: the step of one of its checkpoints; None is the newest.
+        ema: the width of the power-function average of the weights, of a run with snapshots; None is the run's own.
         n: how many samples.
         indices: which samples of the seed; None is 0 to n - 1.
         condition: a value, or a list of values, by condition name.
         out: where the samples go; None is a new folder in the run.
-        task: None draws from noise, ``vary`` starts from ``input``, ``inpaint`` makes the part under ``mask`` anew.
+        task: None draws from noise, ``vary`` starts from ``input``, ``inpaint`` makes the part under ``mask`` anew,
+            ``upscale`` enlarges ``input``, ``interpolate`` goes from ``input`` to ``other`` in ``n`` samples,
+            ``reconstruct`` finds the noise of ``input`` and makes it again.
         strength: how far ``vary`` goes back towards noise.
+        resample: of ``inpaint``.
+        measurement: of ``upscale``.
         compute_batch: samples computed at once; results are equal in every bit for equal values of it.
     """
 
+    ema: _Width = None
     n: Annotated[int, Range(least=1, most=100_000_000)] = 16
     indices: list[Annotated[int, Range(least=0)]] | None = None
     condition: dict[str, Any] = field(default_factory=dict)
     out: str | None = None
-    task: Literal["vary", "inpaint"] | None = None
+    task: Literal["vary", "inpaint", "upscale", "interpolate", "reconstruct"] | None = None
     input: str | None = None
+    other: str | None = None
     mask: str | None = None
     strength: Annotated[float, Range(above=0, most=1)] = 0.5
+    resample: ResampleSettings = field(default_factory=ResampleSettings)
+    measurement: MeasurementSettings = field(default_factory=MeasurementSettings)
     compute_batch: _Batch = 64
 
     def __post_init__(self) -> None:
@@ -233,15 +279,29 @@ class SampleSettings(_RunSettings):
             raise ConfigError(f"task={self.task} needs input=FILE")
         if self.task == "inpaint" and self.mask is None:
             raise ConfigError("task=inpaint needs mask=FILE, which marks the part to make anew")
-        if self.task is None and (self.input or self.mask):
-            raise ConfigError(f"{'input' if self.input else 'mask'} needs a task: task=vary or task=inpaint")
+        if self.task == "interpolate" and (self.other is None or self.n < 2):
+            raise ConfigError("task=interpolate needs other=FILE to go to, and n=2 or more")
+        if self.task is None and self.input:
+            raise ConfigError("input needs a task: task=vary, inpaint, upscale, interpolate or reconstruct")
+        for key, task in (("mask", "inpaint"), ("other", "interpolate")):
+            if getattr(self, key) is not None and self.task != task:
+                raise ConfigError(f"{key} belongs to task={task}")
+        if self.task != "inpaint" and self.resample.repeats != 1:
+            raise ConfigError("resample.repeats belongs to task=inpaint")
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateSettings(_RunSettings):
-    """Settings of ``suffuse evaluate``: those of drawing the samples that are scored."""
+    """Settings of ``suffuse evaluate``: those of drawing the samples that are scored, and of the likelihood.
 
+    Args:
+        ema: as for `SampleSettings`.
+        likelihood: how many held-out samples have their likelihood computed; 0 leaves it out.
+    """
+
+    ema: _Width = None
     n: Annotated[int, Range(least=2, most=100_000_000)] = 2000
+    likelihood: _Every = 0
     compute_batch: _Batch = 64
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from suffuse.errors import ConfigError
+from suffuse.errors import ConfigError, DataError
 
 __all__ = ["Categorical", "Euclidean", "Space", "Torus", "ZeroCenterOfMass"]
 
@@ -138,11 +138,13 @@ class Categorical(Space):
     def check(self, value: Tensor, name: str) -> None:
         """
         Raises:
-            ValueError: a class outside 0 to K - 1, or tokens that are no whole numbers.
+            DataError: a class outside 0 to K - 1, or classes that are not int64.
         """
-        if value.is_floating_point():
-            raise ValueError(f"{name}: classes are whole numbers, not {value.dtype}")
+        if value.dtype != torch.int64:
+            raise DataError(f"data: the field {name} holds classes, which are int64, not {value.dtype}")
         low, high = (int(part) for part in torch.aminmax(value)) if value.numel() else (0, 0)
         if low < 0 or high >= self.num_classes:
             outside = low if low < 0 else high
-            raise ValueError(f"{name}: class {outside} lies outside 0 to {self.num_classes - 1}")
+            raise DataError(
+                f"data: the field {name} has the class {outside}, which lies outside 0 to {self.num_classes - 1}"
+            )

@@ -64,7 +64,7 @@ class Power(Warp):
 
 @dataclass(frozen=True)
 class Shift(Warp):
-    """``t = f u / (1 + (f - 1) u)``; a factor above 1 spends more of the clock on noisy levels, for large samples.
+    """``t = f u / (f u + 1 - u)``; a factor above 1 spends more of the clock on noisy levels, for large samples.
 
     References:
         Esser et al. 2024, "Scaling rectified flow transformers", equation 23.
@@ -77,10 +77,10 @@ class Shift(Warp):
             raise ConfigError(f"warp.factor={self.factor}: must be positive")
 
     def time(self, clock: Tensor) -> Tensor:
-        return self.factor * clock / (1 + (self.factor - 1) * clock)
+        return self.factor * clock / (self.factor * clock + (1 - clock))  # exactly 1 at 1: above it there is no level
 
     def clock(self, time: Tensor) -> Tensor:
-        return time / (self.factor - (self.factor - 1) * time)
+        return time / (time + self.factor * (1 - time))
 
 
 @dataclass(frozen=True)

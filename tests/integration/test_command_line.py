@@ -127,6 +127,34 @@ def test_inpainting_keeps_what_is_given_and_variation_stays_near(trained: Path, 
     assert distances[0] < distances[1] / 2
 
 
+def test_pictures_are_enlarged_joined_and_found_again(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in {"a": np.eye(8) * 255, "b": np.tri(8) * 255, "small": np.eye(4) * 127.5}.items():
+        Image.fromarray(value.astype(np.uint8)).save(tmp_path / f"{name}.png")
+    words = [f"run={trained}", "sampler=heun", "sampler.steps=79", f"input={tmp_path / 'a.png'}"]
+    assert main(["sample", *words, "task=reconstruct", f"out={tmp_path / 'again'}"]) == 0
+    assert "pixels: off by" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "again").glob("*.png")] == ["sample-000000.png"]
+    both = ["task=interpolate", f"other={tmp_path / 'b.png'}", "n=3", f"out={tmp_path / 'between'}"]
+    assert main(["sample", *words, *both]) == 0
+    for index, name in ((0, "a"), (2, "b")):
+        made = pixels(tmp_path / "between" / f"sample-{index:06d}.png").astype(float)
+        assert np.abs(made - pixels(tmp_path / f"{name}.png")).mean() < 15
+    asked = ["task=upscale", f"input={tmp_path / 'small.png'}", "n=2", f"out={tmp_path / 'large'}"]
+    assert main(["sample", f"run={trained}", *asked]) == 0
+    assert pixels(tmp_path / "large" / "sample-000001.png").shape == (8, 8)
+
+
+def test_an_earlier_checkpoint_guides(trained: Path, tmp_path: Path) -> None:
+    words = ["guidance=autoguidance", "guidance.checkpoint=10", "guidance.scale=3"]
+    for out, more in (("weak", words), ("other", [*words, f"guidance.run={trained}"]), ("plain", [])):
+        assert main(["sample", f"run={trained}", "n=2", *more, f"out={tmp_path / out}"]) == 0
+    weak, other, plain = (pixels(tmp_path / out / "sample-000001.png") for out in ("weak", "other", "plain"))
+    assert (weak == other).all()
+    assert (weak != plain).any()
+
+
 def test_evaluate_and_report(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", f"run={run}", "n=60"]) == 0
     assert "real data" in capsys.readouterr().out
@@ -179,7 +207,10 @@ def test_fine_tuning_on_other_pictures(trained: Path, tmp_path: Path) -> None:
         (["sampler.steps=10000000"], "sampler.steps=10000000"),
         (["condition.label=12"], "condition.label=12"),
         (["condition.colour=red"], "condition.colour"),
-        (["task=upscale", "input=a.png"], "task=upscale"),
+        (["task=upscal", "input=a.png"], "did you mean 'upscale'"),
+        (["task=interpolate", "input=a.png"], "other=FILE"),
+        (["guidance=autoguidance"], "guidance.checkpoint=STEP"),
+        (["guidance=autoguidance", "guidance.run=nowhere"], "run=nowhere"),
         (["task=vary"], "input"),
         (["task=vary", "input=missing.png"], "missing.png"),
         (["input=a.png"], "task"),

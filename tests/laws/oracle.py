@@ -40,24 +40,30 @@ class Mixture:
         weights: ``[K]``, of the components; they sum to one.
         means: ``[K, D]``.
         deviations: ``[K]``, their standard deviations; zero is a point.
+        free: dimensions of the subspace that all lies in; None for all D.
     """
 
     weights: Tensor
     means: Tensor
     deviations: Tensor
+    free: int | None = None
 
     def mean(self, x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
         """E[x_0 | x] with alpha and sigma ``[B]``."""
         alpha, sigma = alpha[:, None], sigma[:, None]
         variance = (alpha * self.deviations) ** 2 + sigma**2
         apart = x[:, None] - alpha[..., None] * self.means
-        dim = x.shape[1]
+        dim = x.shape[1] if self.free is None else self.free
         log_share = self.weights.log() - dim / 2 * variance.log() - apart.square().sum(-1) / variance / 2
         each = self.means + (alpha * self.deviations**2 / variance)[..., None] * apart
         return (log_share.softmax(1)[..., None] * each).sum(1)
 
     def __call__(
-        self, state: State, levels: Mapping[str, Level], condition: Mapping[str, Tensor] | None = None
+        self,
+        state: State,
+        levels: Mapping[str, Level],
+        condition: Mapping[str, Tensor] | None = None,
+        previous: Posterior | None = None,
     ) -> Posterior:
         return {"x": Mean(self.mean(state["x"], levels["x"].alpha, levels["x"].sigma))}
 

@@ -22,7 +22,7 @@ from suffuse.settings import COMMANDS, TrainerSettings, check
 ROOTS = {CORE: conf_folder(), **{n: f.conf for n, f in Registry().found.items() if f.conf}}
 FILES = [(owner, path) for owner, root in ROOTS.items() for path in sorted(root.rglob("*.yaml"))]
 # Arguments that the program gives, by kind of component.
-GIVEN = {"backbone": {"fields"}, "grid": {"steps", "schedule", "start"}, "guidance": {"denoiser"}}
+GIVEN = {"backbone": {"fields"}, "grid": {"steps", "schedule", "start"}, "guidance": {"denoiser", "load", "build"}}
 # Keys beside a component's own.
 BESIDE = {"solver": {"steps", "grid", "categorical"}}
 GROUP_KINDS = {"data": "data", "backbone": "backbone", "decoder": "decoder", "metric": "metric", "guidance": "guidance"}

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from suffuse.training.feed import Feed, indices_at
-from tiny import PointEncoder, Points
+from tiny import PointEncoder, Points, field
 
 LENGTH = 23
 
@@ -18,7 +18,7 @@ def batches(
     slices: Sequence[range], *, seed: int = 0, workers: int = 0, jitter: float = 0.1
 ) -> list[dict[str, Tensor]]:
     split = Points(LENGTH, jitter=jitter)
-    feed = Feed(split=split, decoder=PointEncoder(), seed=seed, workers=workers)  # type: ignore[arg-type]
+    feed = Feed(split=split, decoder=PointEncoder(), fields=field(), seed=seed, workers=workers)  # type: ignore[arg-type]
     return [{"x": state["x"], **conditions} for state, conditions in feed.batches(slices)]
 
 

@@ -236,3 +236,23 @@ def test_settings_are_checked() -> None:
         Pixels(display_size=0)
     with pytest.raises(ConfigError, match=r"decoder\.background=whit"):
         Pixels(background="whit")
+
+
+@pytest.mark.parametrize("factor", [2, 4])
+def test_a_smaller_picture_is_a_measurement_of_averages(decoder: Pixels, tmp_path: Path, factor: int) -> None:
+    value = noise(3, 8, 16)
+    averages = value.reshape(3, 8 // factor, factor, 16 // factor, factor).mean((2, 4))
+    decoder.save(np.round(averages).astype(np.uint8), tmp_path / "small.png", {})
+    measured = decoder.measure(tmp_path / "small.png", COLOUR)
+    seen = measured.operator(decoder.encode([value]))
+    assert measured.value.shape == seen.shape == (1, 3, 8 // factor, 16 // factor)
+    torch.testing.assert_close(seen, torch.from_numpy(averages[None] / 127.5 - 1).float())
+    torch.testing.assert_close(measured.value, seen, rtol=0, atol=0.5 / 127.5 + 1e-6)
+
+
+@pytest.mark.parametrize("size", [(16, 8), (5, 4), (4, 4), (32, 16)])
+def test_a_picture_that_is_not_smaller_by_a_whole_factor_is_refused(
+    decoder: Pixels, tmp_path: Path, size: tuple[int, int]
+) -> None:
+    with pytest.raises(DataError, match=r"a\.png: has .* from 4x8, 2x4, 1x2"):
+        decoder.measure(save(tmp_path / "a.png", Image.new("RGB", size)), COLOUR)

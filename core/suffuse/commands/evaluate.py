@@ -10,11 +10,13 @@ from typing import Any
 
 from suffuse.assembly import build_data
 from suffuse.commands.sample import open_model
-from suffuse.data import Evaluation, Score, Split
+from suffuse.data import DataSource, Evaluation, Score, Split
 from suffuse.errors import ConfigError
+from suffuse.likelihood import Likelihood, bound, exact, log_likelihood
 from suffuse.model import Model
 from suffuse.progress import Progress
 from suffuse.runs import now, write_json
+from suffuse.sampling import Seeds
 
 __all__ = ["evaluate"]
 
@@ -49,11 +51,14 @@ def evaluate(config: dict[str, Any], directory: Path | None = None) -> list[Scor
     )
     metric = model.registry.build("metric", model.config["metric"], plugin=model.plugin)
     scores: list[Score] = metric(subject)
+    if config["likelihood"]:
+        scores.append(_likelihood(model, data, config["likelihood"], config["seed"], config["compute_batch"]))
     write_json(
         run.directory / "evaluation.json",
         {
             "step": model.step,
             "checkpoint": model.digest,
+            "ema": model.ema,
             "n": config["n"],
             "seed": config["seed"],
             **recipe.config,
@@ -74,6 +79,40 @@ def _as_in(heldout: Split, model: Model, count: int) -> dict[str, list[Any]]:
         raise ConfigError("data: there are no held-out items to compare with; set data.heldout above 0")
     items = [heldout[index % len(heldout)].condition for index in range(min(count, len(heldout)))]
     return {name: [items[index % len(items)].get(name) for index in range(count)] for name in model.conditions}
+
+
+def _likelihood(model: Model, data: DataSource, count: int, seed: int, batch: int) -> Score:
+    """How well the model codes held-out items beside items of its own training, which shows what it knows by heart."""
+    figures = []
+    for name, split in (("held-out", data.heldout), ("training", data.train)):
+        total = min(count, len(split))
+        bits = []
+        with Progress(total, f"likelihood, {name}") as progress:
+            for start in range(0, total, batch):
+                rows = range(start, min(start + batch, total))
+                bits += _coded(model, split, rows, seed).bits_per_dimension.tolist()
+                progress.update(rows.stop)
+        figures.append(sum(bits) / len(bits))
+    how = "by the probability flow, with random traces" if exact(model.process) else "at most, by the variational bound"
+    return Score(
+        name="bits per dimension",
+        value=figures[0],
+        real=figures[1],
+        better="lower",
+        about=f"Negative log-likelihood of {min(count, len(data.heldout))} held-out items under what is known of them, "
+        f"{how}, in the fields' own units; the figure beside it is that of as many training items.",
+    )
+
+
+def _coded(model: Model, split: Split, rows: range, seed: int) -> Likelihood:
+    device = next(model.denoiser.parameters()).device
+    items = split.gather(rows)
+    clean = model.decoder.encode(items.values).to(device)
+    condition = {name: value.to(device) for name, value in items.conditions.items() if name in model.conditions}
+    seeds = Seeds(seed, rows)
+    if exact(model.process):
+        return log_likelihood(model.denoiser, clean, model.process, seeds=seeds, condition=condition, probes=1)
+    return bound(model.denoiser, clean, model.process, seeds=seeds, condition=condition)
 
 
 def table(scores: list[Score]) -> str:

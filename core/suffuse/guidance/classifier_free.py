@@ -8,9 +8,9 @@ from typing import Any
 
 from torch import Tensor
 
-from suffuse.denoiser import Denoiser
 from suffuse.errors import ConfigError
-from suffuse.guidance.passes import check_interval, inside, rescaled, together
+from suffuse.guidance.passes import check_interval, check_scale, inside, rescaled, together
+from suffuse.guidance.wrapper import Wrapper
 from suffuse.posterior import Posterior
 from suffuse.processes import Level
 from suffuse.state import State
@@ -19,7 +19,7 @@ __all__ = ["ClassifierFree"]
 
 
 @dataclass(frozen=True)
-class ClassifierFree:
+class ClassifierFree(Wrapper):
     """``D = D_other + scale (D_asked - D_other)``; both come from one batch of twice the size.
 
     The other belief is that of the network without the condition, or with the negative one.
@@ -37,15 +37,13 @@ class ClassifierFree:
         and sample steps are flawed" (rescaling).
     """
 
-    denoiser: Denoiser
     scale: float = 1.0
     interval: tuple[float, float] | None = None
     rescale: float = 0.0
     negative: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        if not 0 <= self.scale < float("inf"):
-            raise ConfigError(f"guidance.scale={self.scale}: must be a number from 0 up (1 is no guidance)")
+        check_scale(self.scale)
         if not 0 <= self.rescale <= 1:
             raise ConfigError(f"guidance.rescale={self.rescale}: must lie between 0 (none) and 1")
         check_interval(self.interval)
@@ -53,11 +51,6 @@ class ClassifierFree:
             if name not in self.denoiser.conditions:
                 known = ", ".join(self.denoiser.conditions) or "none"
                 raise ConfigError(f"guidance.negative.{name}: this run has no such condition (it has {known})")
-
-    @property
-    def self_conditioning(self) -> bool:
-        """Whether the network is given what was believed before."""
-        return self.denoiser.self_conditioning
 
     def __call__(
         self,

@@ -7,14 +7,14 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from suffuse.denoiser import Denoiser
 from suffuse.errors import ConfigError
 from suffuse.fields import Field
+from suffuse.guidance.wrapper import Guidable
 from suffuse.posterior import Mean, Posterior
 from suffuse.processes import Level
 from suffuse.state import State
 
-__all__ = ["check_interval", "inside", "rescaled", "together"]
+__all__ = ["check_interval", "check_scale", "inside", "rescaled", "together"]
 
 
 def check_interval(interval: tuple[float, float] | None) -> None:
@@ -26,6 +26,15 @@ def check_interval(interval: tuple[float, float] | None) -> None:
         raise ConfigError(f"guidance.interval={list(interval)}: must be [low, high] in sigma / alpha, low below high")
 
 
+def check_scale(scale: float) -> None:
+    """
+    Raises:
+        ConfigError: it is no finite number from 0 up.
+    """
+    if not 0 <= scale < float("inf"):
+        raise ConfigError(f"guidance.scale={scale}: must be a number from 0 up (1 is no guidance)")
+
+
 def inside(interval: tuple[float, float] | None, levels: Mapping[str, Level]) -> bool:
     """Whether guidance acts at this level: where any field that is not given lies in the interval."""
     ratios = [level.ratio for level in levels.values() if level.ratio is not None]
@@ -33,7 +42,7 @@ def inside(interval: tuple[float, float] | None, levels: Mapping[str, Level]) ->
 
 
 def together(
-    denoiser: Denoiser,
+    denoiser: Guidable,
     state: State,
     levels: Mapping[str, Level],
     condition: Mapping[str, Tensor],

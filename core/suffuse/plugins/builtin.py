@@ -61,6 +61,11 @@ def suffuse_components() -> Components:
         },
         "guidance": {
             "classifier_free": "suffuse.guidance.classifier_free:ClassifierFree",
+            "autoguidance": "suffuse.guidance.autoguidance:autoguidance",
+            "property": "suffuse.guidance.property:property_guidance",
+        },
+        "predictor": {
+            "average": "suffuse.guidance.predictors:Average",
         },
         "callback": {
             "tensorboard": "suffuse.training.callbacks:TensorBoard",

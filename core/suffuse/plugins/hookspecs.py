@@ -29,6 +29,7 @@ KINDS: Mapping[str, str] = {
     "grid": "sampler.grid",
     "categorical": "sampler.categorical",
     "guidance": "guidance",
+    "predictor": "guidance.predictor",
     "callback": "callbacks",
 }
 """What a component can be, and where a configuration names it."""
@@ -52,6 +53,8 @@ def suffuse_components() -> Components:
         def suffuse_components():
             return {"backbone": {"unet": "suffuse_crystal.backbones:UNet"}}
 
-    A class or function named here is called with the rest of its configuration as keyword arguments.
+    A class or function named here is called with the rest of its configuration as keyword arguments. A guidance gets
+    the denoiser first and, where it has parameters of these names, ``load`` (a run directory and a step to the denoiser
+    of that run) and ``build`` (a kind, its configuration and arguments to a component). A predictor gets the fields.
     """
     raise NotImplementedError

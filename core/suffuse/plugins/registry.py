@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import EntryPoint, PackageNotFoundError, distribution
@@ -76,6 +77,7 @@ class Registry:
         *args: Any,
         plugin: str | None = None,
         where: str | None = None,
+        offers: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> Any:
         """The component that ``config["name"]`` names, called with the arguments and the other keys of ``config``.
@@ -85,6 +87,7 @@ class Registry:
             config: ``unet`` is looked up in ``plugin`` and then in the core; ``other/unet`` in that installed plugin.
             plugin: the modality of the run.
             where: the key of ``config`` in the whole configuration, for messages; by default that of its kind.
+            offers: arguments by name that a component gets only if it has parameters of these names.
 
         Raises:
             ConfigError: an unknown name or key, a missing key, a wrong type.
@@ -97,7 +100,10 @@ class Registry:
         name = settings.pop("name", None)
         if not isinstance(name, str):
             raise ConfigError(f"{where}.name has no value; known: {self._known(kind, plugin)}")
-        return call(self.find(kind, name, plugin=plugin, where=where), settings, where, args, kwargs)
+        factory = self.find(kind, name, plugin=plugin, where=where)
+        taken = inspect.signature(factory).parameters
+        kwargs.update({key: value for key, value in (offers or {}).items() if key in taken})
+        return call(factory, settings, where, args, kwargs)
 
     def find(self, kind: str, name: str, *, plugin: str | None = None, where: str | None = None) -> Callable[..., Any]:
         """The class or function behind a component's name. Arguments and errors are those of `build`."""

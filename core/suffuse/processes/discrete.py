@@ -64,7 +64,8 @@ class Discrete(Process):
     def pi(self, device: torch.device) -> Tensor:
         """The prior as float64 on a device, ``[S]``, copied there once."""
         if device not in self._tables:
-            self._tables[device] = torch.tensor(self.probabilities, dtype=torch.float64, device=device)
+            pi = torch.tensor(self.probabilities, dtype=torch.float64)
+            self._tables[device] = (pi / pi.sum()).to(device)
         return self._tables[device]
 
     def _exact(self, time: Tensor, log_snr: Tensor) -> Tensor:
@@ -80,8 +81,8 @@ class Discrete(Process):
         return field.project(self._token(noise), mask)
 
     def _token(self, noise: Tensor) -> Tensor:
-        token = torch.searchsorted(self.pi(noise.device).cumsum(0), noise)
-        return token.clamp_max(len(self.probabilities) - 1)
+        cumulative = self.pi(noise.device).cumsum(0)
+        return torch.searchsorted(cumulative, noise * cumulative[-1])  # never beyond the last class that can be
 
     def error(self, belief: Statement, clean: Tensor, noisy: Tensor, level: Level, field: Field) -> Tensor:
         """The cross-entropy in nats."""

@@ -9,6 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from suffuse.errors import ConfigError
 from suffuse.fields import Field
 from suffuse.processes.discrete import Discrete
 from suffuse.processes.gaussian import Gaussian
@@ -54,6 +55,8 @@ class JointProcess:
         unknown = (set(self.warps) | self.independent | {self.reference or next(iter(self.fields))}) - set(self.fields)
         if unknown:
             raise ValueError(f"{', '.join(sorted(unknown))}: no such field; there are {', '.join(self.fields)}")
+        if self.reference is not None and self.frozen(self.reference):
+            raise ConfigError(f"process.reference={self.reference}: a given field has no noise to build grids on")
 
     def warp(self, name: str) -> Warp:
         """From the clock to the field's own time."""

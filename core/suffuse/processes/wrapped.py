@@ -106,23 +106,37 @@ def displacement_scale(ratio: Tensor) -> Tensor:
 
     Never below 1e-6, so that errors in units of it stay finite.
     """
-    at, logs = (part.to(ratio.device) for part in _scale_table())
-    place = (ratio.double().clamp(at[0], at[-1]) - at[0]) / (at[1] - at[0])
-    below = place.floor().long().clamp_max(len(at) - 2)
+    low, high, logs = *_TABLE, _log_scales(ratio.device)
+    exact = ratio.double()
+    place = (exact.clamp(low, high) - low) * ((len(logs) - 1) / (high - low))
+    below = place.floor().long().clamp_max(len(logs) - 2)
     inside = torch.lerp(logs[below], logs[below + 1], place - below)
-    beyond = torch.log(math.sqrt(8) * math.pi * ratio.double()) - 2 * (math.pi * ratio.double()) ** 2
-    return torch.where(ratio < at[-1], inside, beyond).exp().clamp_min(1e-6).to(ratio)
+    beyond = torch.log(math.sqrt(8) * math.pi * exact) - 2 * (math.pi * exact) ** 2
+    return torch.where(exact < high, inside, beyond).exp().clamp_min(1e-6).to(ratio)
 
 
-@lru_cache(maxsize=1)
-def _scale_table() -> tuple[Tensor, Tensor]:
-    """Ratios and the logarithm of the scale, by the midpoint rule, which is exact for periodic functions."""
-    ratio = torch.linspace(0.02, 1.0, 512, dtype=torch.float64)[:, None]
+_TABLE = (0.02, 1.0)
+"""Ratios between which the scale is tabulated; below nothing wraps, above one term of the series is all."""
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _log_scales(device: torch.device) -> Tensor:
+    """The table on a device; a compiled network holds its numbers and does not make it again."""
+    return _made_log_scales(device)
+
+
+@lru_cache(maxsize=8)
+def _made_log_scales(device: torch.device) -> Tensor:
+    """The logarithm of the scale at even ratios, by the midpoint rule, which is exact for periodic functions.
+
+    Made once for each device, so that a walk has nothing to copy there.
+    """
+    ratio = torch.linspace(*_TABLE, 512, dtype=torch.float64)[:, None]
     x = (torch.arange(1024, dtype=torch.float64) + 0.5) / 1024 - 0.5
     ways = x[:, None] + torch.arange(-8.0, 9.0, dtype=torch.float64)
     density = (torch.exp(-(ways**2) / (2 * ratio[..., None] ** 2)).sum(-1)) / (ratio * math.sqrt(2 * math.pi))
     square = (density * wrapped_score(x.expand(512, -1), ratio.expand(-1, 1024), 1.0) ** 2).mean(1)
-    return ratio[:, 0], torch.log(ratio[:, 0] * square.sqrt())
+    return torch.log(ratio[:, 0] * square.sqrt()).to(device)
 
 
 def _period(field: Field) -> float:

@@ -259,7 +259,7 @@ def _go(
                 if memory[name]:
                     kept.insert(0, belief[name])
                     del kept[memory[name] :]
-            sums += [belief[name].value.sum() for name in classes]
+            sums += [process.fields[name].sum(belief[name].value, state.mask).sum() for name in classes]
         else:
             history = {name: [] for name in history}
         fresh = {}
@@ -292,7 +292,8 @@ class _Check(Hook):
 
     def after_denoise(self, posterior: Posterior, state: State, moment: Moment) -> Posterior:
         for name, belief in posterior.items():
-            if not belief.value.isfinite().all():
+            wrong = ~belief.value.isfinite()  # but for padding, which nothing is made of
+            if moment.process.fields[name].sum(wrong, state.mask).any():
                 raise RunError(
                     f"sampling: what the network says of the field {name} is not a number at step "
                     f"{moment.index + 1} of {moment.count} (clock {moment.clock:.4g}); its training diverged, or the "

@@ -20,11 +20,13 @@ __all__ = ["Resample", "check", "cosine", "explicit", "karras", "uniform", "unif
 
 def uniform(steps: int, schedule: Schedule, *, start: float = 1.0) -> list[float]:
     """Even in the clock's time."""
+    _check_start(start)
     return [start * (steps - i) / steps for i in range(steps + 1)]
 
 
 def cosine(steps: int, schedule: Schedule, *, start: float = 1.0) -> list[float]:
     """Denser towards the data, ``u = start (1 - cos(pi/2 (1 - i/n)))``."""
+    _check_start(start)
     return [start * (1 - math.cos(math.pi / 2 * (1 - i / steps))) for i in range(steps + 1)]
 
 
@@ -63,6 +65,7 @@ def explicit(steps: int, schedule: Schedule, *, times: Sequence[float], start: f
     Raises:
         ConfigError: they are not as many as there are steps.
     """
+    _check_start(start)
     inner = [float(t) for t in times if t != 0]
     if len(inner) != steps:
         raise ConfigError(f"sampler.grid.times: {len(inner)} times above 0 for {steps} steps of the solver")
@@ -116,11 +119,17 @@ def check(grid: Sequence[float]) -> None:
             )
 
 
+def _check_start(start: float) -> None:
+    if not 0 < start <= 1:
+        raise ConfigError(f"sampler.grid: start={start}: must lie above 0 (clean) and at most at 1 (pure noise)")
+
+
 def _share(index: int, steps: int) -> float:
     return index / (steps - 1) if steps > 1 else 0.0
 
 
 def _ends(schedule: Schedule, start: float) -> tuple[float, float]:
+    _check_start(start)
     high = float(schedule.log_snr(torch.tensor(start, dtype=torch.float64)))
     return high, schedule.log_snr_max
 

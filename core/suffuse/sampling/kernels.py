@@ -16,7 +16,7 @@ from suffuse.processes.discrete import draw
 from suffuse.sampling.plan import Rest, Stage, Step, TokenStage, UnmaskStage
 from suffuse.spaces import Categorical
 
-__all__ = ["Site", "advance", "reverse"]
+__all__ = ["Site", "advance", "odds", "reverse"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,15 +72,8 @@ def tokens(stage: TokenStage, site: Site, history: Sequence[Statement], noise: T
     """A draw from the posterior of the step, or upwards from q(x_s | x_t)."""
     assert isinstance(site.process, Discrete)
     assert noise is not None
-    pi = site.process.pi(site.value.device)
-    if stage.keep_to < stage.keep:
-        weights = _blend(site.value, pi, stage.keep_to / stage.keep)
-    else:
-        belief = _nucleus(history[0].value.double(), stage.top_p)
-        weights = reverse(belief, site.value, stage.keep, stage.over, pi)
-        if stage.over > stage.keep_to:
-            back = stage.keep_to / stage.over
-            weights = back * weights / weights.sum(-1, keepdim=True) + (1 - back) * pi
+    belief = history[0].value if history else None
+    weights = odds(stage, site.value, belief, site.process.pi(site.value.device))
     return site.field.project(draw(weights, noise), site.mask)
 
 
@@ -99,12 +92,35 @@ def unmask(stage: UnmaskStage, site: Site, history: Sequence[Statement], noise: 
     sure = chosen.log() - stage.temperature * torch.log(-torch.log(inside))
     masked = field.project(site.value, site.mask) == space.num_classes
     if space.symmetric:
-        masked = masked.triu(1)
+        masked = masked.movedim((1, 2), (-2, -1)).triu(1).movedim((-2, -1), (1, 2))
     count = masked.flatten(1).sum(1, keepdim=True)
     staying = torch.round(count * stage.share)
     place = sure.masked_fill(~masked, torch.inf).flatten(1).argsort(1).argsort(1).view_as(masked)
     reveal = masked & (place.flatten(1) >= staying).view_as(masked)
     return field.project(torch.where(reveal, token, site.value), site.mask)
+
+
+def odds(stage: TokenStage, token: Tensor, log_probs: Tensor | None, pi: Tensor) -> Tensor:
+    """How likely each token is after a stage, up to a factor, ``[..., S]`` in float64.
+
+    Args:
+        token: x_t, ``[...]``.
+        log_probs: of the clean classes, ``[..., K]``; not used on the way up.
+        pi: the prior over the S tokens.
+    """
+    if stage.keep_to < stage.keep:
+        return _blend(token, pi, stage.keep_to / stage.keep)
+    assert log_probs is not None
+    log_probs = log_probs.double()
+    if stage.top_p < 1:  # among what is possible at all: a revealed token is the only class, however unlikely
+        from_others = ((1 - stage.keep) * pi[token] > 0).unsqueeze(-1)
+        same = token.unsqueeze(-1) == torch.arange(log_probs.shape[-1], device=token.device)
+        log_probs = log_probs.masked_fill(~(from_others | same), -torch.inf)
+    weights = reverse(_nucleus(log_probs, stage.top_p), token, stage.keep, stage.over, pi)
+    if stage.over > stage.keep_to:
+        back = stage.keep_to / stage.over
+        weights = back * weights / weights.sum(-1, keepdim=True) + (1 - back) * pi
+    return weights
 
 
 def reverse(belief: Tensor, token: Tensor, keep: float, keep_to: float, pi: Tensor) -> Tensor:

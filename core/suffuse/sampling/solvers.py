@@ -127,7 +127,8 @@ class DDIM(Solver):
 class DPMSolver2M(Solver):
     """Second order at one evaluation a step: the posterior mean is extrapolated linearly in the log-SNR.
 
-    The first step and the step to the clean state are first order. At eta = 1 it is SDE-DPM-Solver++ 2M.
+    The first step and the step to the clean state are first order. At eta = 1 it is SDE-DPM-Solver++ 2M, whose spread
+    is of second order too.
 
     Args:
         eta: stochasticity; 0 is the probability flow, 1 the reverse SDE.
@@ -158,6 +159,7 @@ class DPMSolver3M(Solver):
 
     A walk begins with one step of `DPMSolver2S`, since a first-order start would spoil the order of the whole; that
     costs one evaluation more. (The rule of this name in other libraries counts the curvature half and is second order.)
+    With noise the mean of the samples keeps the third order, their spread the second.
 
     Args:
         eta: stochasticity; 0 is the probability flow, 1 the reverse SDE.

@@ -61,8 +61,8 @@ class OptimalTransport(Coupling):
         names = [name for name in fresh if isinstance(process.processes[name], Gaussian)]
         if not names:
             raise ConfigError("process.coupling: no field is Gaussian, so there is nothing to pair")
-        if self.align and len(names) > 1:
-            raise ConfigError(f"process.coupling.align: one Gaussian field can be aligned, not {', '.join(names)}")
+        if self.align:
+            self._check(process, names)
         paired = {name: process.fields[name].tangent(fresh[name], clean.mask) for name in names}
         for rows in _groups(clean, conditions):
             if self.align:
@@ -73,6 +73,17 @@ class OptimalTransport(Coupling):
                 for name in names:
                     paired[name][rows] = paired[name][order]
         return {**fresh, **paired}
+
+    def _check(self, process: JointProcess, names: list[str]) -> None:
+        if len(names) > 1:
+            raise ConfigError(f"process.coupling.align: one Gaussian field can be aligned, not {', '.join(names)}")
+        if len(process.fields[names[0]].shape) != 2:
+            raise ConfigError(f"process.coupling.align: the field {names[0]} is no cloud of points [N, d]")
+        for name, field in process.fields.items():
+            if process.frozen(name) and field.layout.rank:
+                raise ConfigError(
+                    f"process.coupling.align: the given field {name} tells elements apart, which must not be permuted"
+                )
 
     def _align(self, process: JointProcess, clean: State, noise: Tensor, name: str, rows: Tensor) -> None:
         """Pair the rows with turned and permuted noise, in place."""
@@ -113,10 +124,10 @@ def _distances(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _groups(clean: State, conditions: Mapping[str, Tensor]) -> list[Tensor]:
-    """Rows that agree in every condition and in size."""
+    """Rows that agree in every condition and in which elements are real."""
     columns = [value.reshape(len(value), -1).double().nan_to_num(-1e9) for value in conditions.values()]
     if clean.mask is not None:
-        columns.append(clean.mask.sum(1, keepdim=True).double())
+        columns.append(clean.mask.double())
     if not columns:
         return [torch.arange(clean.batch_size)]
     _, label = torch.unique(torch.cat([column.cpu() for column in columns], 1), dim=0, return_inverse=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, overload
 
@@ -13,6 +13,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from suffuse import noise
 from suffuse.data import Batch, Decoder, Split
+from suffuse.errors import SuffuseError
+from suffuse.fields import Field, check
 from suffuse.state import State
 
 __all__ = ["Feed", "indices_at"]
@@ -48,12 +50,28 @@ def indices_at(seed: int, length: int, positions: Sequence[int]) -> list[int]:
 class _Stream(Dataset[tuple[State, dict[str, Tensor]]]):
     split: Split
     decoder: Decoder
+    fields: Mapping[str, Field]
     seed: int
 
     def __getitem__(self, positions: range) -> tuple[State, dict[str, Tensor]]:
         indices = indices_at(self.seed, len(self.split), positions)
         batch: Batch = self.split.gather(indices, _Generators(noise.key(self.seed, "augment"), positions))
-        return self.decoder.encode(batch.values), dict(batch.conditions)
+        clean = self.decoder.encode(batch.values)
+        check(clean, self.fields)
+        return clean, dict(batch.conditions)
+
+
+@dataclass(frozen=True)
+class _Told(Dataset[tuple[State, dict[str, Tensor]] | SuffuseError]):
+    """A stream in a worker, which gives errors that are meant for people back as they are, in place of a traceback."""
+
+    stream: _Stream
+
+    def __getitem__(self, positions: range) -> tuple[State, dict[str, Tensor]] | SuffuseError:
+        try:
+            return self.stream[positions]
+        except SuffuseError as error:
+            return error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +80,7 @@ class Feed:
 
     Args:
         split, decoder: the training data, and how it becomes a state.
+        fields: of which the state has to be; every batch is checked, before it goes to a device.
         seed: decides order and augmentation.
         workers: processes that read ahead; 0 reads in this one.
         pin: keep batches in pinned memory for quick copies to a GPU.
@@ -69,25 +88,29 @@ class Feed:
 
     split: Split
     decoder: Decoder
+    fields: Mapping[str, Field]
     seed: int
     workers: int = 0
     pin: bool = False
 
     def batches(self, slices: Sequence[range]) -> Iterator[tuple[State, dict[str, Tensor]]]:
         """A clean state and collated conditions for each range of positions, in their order."""
-        stream = _Stream(self.split, self.decoder, self.seed)
+        stream = _Stream(self.split, self.decoder, self.fields, self.seed)
         if not self.workers:
             yield from map(stream.__getitem__, slices)
             return
         loader: DataLoader[Any] = DataLoader(
-            stream,
+            _Told(stream),
             batch_size=None,
             sampler=slices,
             num_workers=self.workers,
             pin_memory=self.pin,
             worker_init_fn=_one_thread,
         )
-        yield from loader
+        for batch in loader:
+            if isinstance(batch, SuffuseError):
+                raise batch
+            yield batch
 
 
 def _one_thread(worker: int) -> None:

@@ -22,14 +22,16 @@ from suffuse import noise
 from suffuse.data import Decoder, Split
 from suffuse.denoiser import Denoise, Denoiser
 from suffuse.errors import ConfigError, RunError
+from suffuse.fields import check
 from suffuse.progress import Progress
 from suffuse.settings import TrainerSettings
-from suffuse.training.averaging import Average
+from suffuse.training.averaging import Average, PowerAverages
 from suffuse.training.callbacks import Callback
 from suffuse.training.checkpoints import Checkpoint, Checkpoints
 from suffuse.training.engine import Engine, SingleProcess
 from suffuse.training.feed import Feed, indices_at
 from suffuse.training.objective import Objective
+from suffuse.training.snapshots import GROUP, Snapshots
 
 __all__ = ["Interrupted", "Trainer", "learning_rate", "load_weights"]
 
@@ -98,6 +100,8 @@ class Trainer:
             self.denoiser.to(memory_format=torch.channels_last)
         self.denoiser.to(self.engine.device)
         self.average = Average(self.denoiser, settings.ema)
+        self.powers = PowerAverages(self.denoiser) if settings.snapshot_every else None
+        self.snapshots = Snapshots(self.directory / "averages", settings.snapshot_every)
         self.optimizer = torch.optim.AdamW(
             self.denoiser.parameters(),
             settings.lr,
@@ -121,6 +125,7 @@ class Trainer:
         settings = self.settings
         for callback in self.callbacks:
             callback.started(self.directory, self.step)
+        self.snapshots.rewind(self.step)
         since, logged = time.perf_counter(), self.step
         try:
             with self._signals(), Progress(settings.steps, "step", done=self.step) as progress:
@@ -140,6 +145,8 @@ class Trainer:
                     if self._due(settings.preview_every, last) and self.preview is not None:
                         self.preview(self.average.model, self.step)
                         since = time.perf_counter()
+                    if self.powers is not None:  # before the checkpoint, which promises those up to its step
+                        self.snapshots.take(self.step, self.powers.tensors())
                     if self._due(settings.checkpoint_every, last) or self._signal:
                         self.save()
                         since = time.perf_counter()
@@ -156,6 +163,7 @@ class Trainer:
         feed = Feed(
             split=self.train,
             decoder=self.decoder,
+            fields=self.denoiser.fields,
             seed=self.seed,
             workers=self.settings.workers,
             pin=self.engine.device.type == "cuda",
@@ -192,6 +200,8 @@ class Trainer:
         self._norms.append(self.engine.step(self.optimizer, settings.clip_norm))
         self._losses.append(self.engine.reduce(total_loss))
         self.average.update()
+        if self.powers is not None:
+            self.powers.update(self.step + 1)
 
     def _due(self, every: int, last: bool) -> bool:
         return last or (every > 0 and self.step % every == 0)
@@ -239,7 +249,9 @@ class Trainer:
         total = 0.0
         for index in range(count):
             batch = self.heldout.gather(range(index * size, (index + 1) * size))
-            clean = self.decoder.encode(batch.values).to(self.engine.device)
+            clean = self.decoder.encode(batch.values)
+            check(clean, self.denoiser.fields)
+            clean = clean.to(self.engine.device)
             conditions = {name: value.to(self.engine.device) for name, value in batch.conditions.items()}
             with self.engine.autocast():
                 each = self.objective(
@@ -270,6 +282,7 @@ class Trainer:
                     "model": self.denoiser.state_dict(),
                     "average": self.average.model.state_dict(),
                     "optimizer": optimizer,
+                    **({} if self.powers is None else {GROUP: self.powers.tensors()}),
                 },
                 state={
                     **self.describe,
@@ -290,10 +303,18 @@ class Trainer:
 
         Raises:
             RunError: there is no whole checkpoint, or it does not fit this network.
+            ConfigError: snapshots are asked of a run that was begun without.
         """
         checkpoint = self.checkpoints.load()
         load_weights(self.denoiser, checkpoint.tensors["model"])
         load_weights(self.average.model, checkpoint.tensors["average"])
+        if self.powers is not None:
+            if GROUP not in checkpoint.tensors:
+                raise ConfigError(
+                    f"trainer.snapshot_every={self.settings.snapshot_every}: the averages count every update from the "
+                    "first, and this run was begun without; leave it at 0, or begin a new run"
+                )
+            self.powers.load(checkpoint.tensors[GROUP])
         self.average.updates = int(checkpoint.state["average_updates"])
         groups = self.optimizer.state_dict()["param_groups"]
         parameters = list(self.denoiser.parameters())

@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn.functional import avg_pool2d
 
-from suffuse.data import Decoder, Split
+from suffuse.data import Decoder, Measurement, Split
 from suffuse.errors import ConfigError, DataError
 from suffuse.fields import Field
 from suffuse.state import State
@@ -94,6 +95,24 @@ class Pixels(Decoder):
         if not marks.any():
             raise DataError(f"{path}: this mask marks nothing; paint white what is to be made anew")
         return State({"pixels": torch.from_numpy(marks).expand(1, channels, height, width)})
+
+    def measure(self, path: Path, fields: Mapping[str, Field]) -> Measurement:
+        """A picture that is smaller by a whole factor; a sample becomes as small by averaging squares of pixels.
+
+        Raises:
+            DataError: it cannot be read, or the sides of the samples are not one multiple of its own.
+        """
+        channels, height, width = fields["pixels"].shape
+        small = to_array(flatten(_open(path), _mode(channels), self.background))
+        factor = height // small.shape[1]
+        if factor < 2 or (small.shape[1] * factor, small.shape[2] * factor) != (height, width):
+            factors = [n for n in range(2, min(height, width) + 1) if height % n == width % n == 0]
+            sizes = ", ".join(f"{height // n}x{width // n}" for n in factors) or "no smaller size"
+            raise DataError(
+                f"{path}: has {small.shape[1]}x{small.shape[2]} pixels; samples of {height}x{width} can be enlarged "
+                f"from {sizes}"
+            )
+        return Measurement(self.encode([small])["pixels"], lambda state: avg_pool2d(state["pixels"], factor))
 
     def save(self, value: Pixels8, path: Path, record: Mapping[str, Any]) -> None:
         """A PNG at its true size with the record in its iTXt chunk ``suffuse``; `read_record` reads it back."""

@@ -1,0 +1,186 @@
+"""What ``task=`` of ``suffuse sample`` does: samples made from files of the user's in place of pure noise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from suffuse.editing import Replace, between, fresh, noised
+from suffuse.errors import ConfigError
+from suffuse.guidance import Guidable, PosteriorSampling
+from suffuse.model import Model, Recipe
+from suffuse.sampling import Resample, Seeds, invert
+from suffuse.spaces import Torus
+from suffuse.state import State
+
+__all__ = ["Job", "prepare"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What is drawn, and how.
+
+    Args:
+        indices: of the samples.
+        asked: of each, by condition name.
+        evaluations: of the network, for one sample.
+        draw: what `Model.draw` is told beside the usual.
+        before: evaluations that were taken once, before any sample.
+        compare: from the samples to how far they are from what they should be, by field.
+    """
+
+    indices: Sequence[int]
+    asked: Mapping[str, Sequence[Any]]
+    evaluations: int
+    draw: Mapping[str, Any] = field(default_factory=dict)
+    before: int = 0
+    compare: Callable[[State], dict[str, float]] | None = None
+
+
+def prepare(config: Mapping[str, Any], model: Model, recipe: Recipe) -> Job:
+    """Read the files of a task and set up its guidance, so that what is wrong shows before anything is written.
+
+    Raises:
+        SuffuseError: a setting, a file or the run is not fit for the task.
+    """
+    task = config.get("task")
+    indices = _indices(config)
+    asked = model.asked(_condition(config, model), indices)
+    guided = model.guided(recipe)
+    plain = Job(indices=indices, asked=asked, evaluations=model.evaluations(recipe), draw={"denoiser": guided})
+    return _TASKS[task](config, model, recipe, guided, plain) if task else plain
+
+
+def _vary(config: Mapping[str, Any], model: Model, recipe: Recipe, guided: Guidable, plain: Job) -> Job:
+    strength = config["strength"]
+    begin = noised(_given(config, "input", model), model.process, strength)
+    return replace(
+        plain,
+        evaluations=model.evaluations(recipe, strength),
+        draw={**plain.draw, "begin": begin, "start": strength},
+    )
+
+
+def _inpaint(config: Mapping[str, Any], model: Model, recipe: Recipe, guided: Guidable, plain: Job) -> Job:
+    given = _given(config, "input", model)
+    unknown = model.decoder.load_mask(Path(config["mask"]), model.fields)
+    device = next(model.denoiser.parameters()).device
+    hook = Replace(given.to(device), unknown.to(device), model.fields)
+    resample = Resample(**config["resample"])
+    return replace(
+        plain,
+        evaluations=model.evaluations(recipe, resample=resample),
+        draw={
+            **plain.draw,
+            "begin": fresh(given, model.process),
+            "hooks": lambda seeds: [hook],
+            "resample": resample,
+        },
+    )
+
+
+def _upscale(config: Mapping[str, Any], model: Model, recipe: Recipe, guided: Guidable, plain: Job) -> Job:
+    measurement = model.decoder.measure(Path(config["input"]), model.fields)
+    return replace(plain, draw={"denoiser": PosteriorSampling(guided, measurement, **config["measurement"])})
+
+
+def _reconstruct(config: Mapping[str, Any], model: Model, recipe: Recipe, guided: Guidable, plain: Job) -> Job:
+    given = _given(config, "input", model)
+    noise, taken = _noise(given, model, recipe, guided, plain)
+
+    def compare(made: State) -> dict[str, float]:
+        return {name: _off(name, made, given, model) for name in made if not model.process.frozen(name)}
+
+    return replace(
+        plain,
+        indices=plain.indices[:1],
+        asked={name: values[:1] for name, values in plain.asked.items()},
+        draw={**plain.draw, "begin": lambda seeds: _each(noise, seeds)},
+        before=taken,
+        compare=compare,
+    )
+
+
+def _interpolate(config: Mapping[str, Any], model: Model, recipe: Recipe, guided: Guidable, plain: Job) -> Job:
+    last = config["n"] - 1
+    if last < 1 or max(plain.indices) > last:
+        raise ConfigError(
+            f"n={config['n']}: task=interpolate makes samples 0 to n - 1, of which the ends are the inputs"
+        )
+    ends = [_noise(_given(config, key, model), model, recipe, guided, plain) for key in ("input", "other")]
+    (first, taken), (second, more) = ends
+
+    def begin(seeds: Seeds) -> State:
+        return between(first, second, model.process, [index / last for index in seeds.indices])
+
+    begin(Seeds(0, plain.indices[:1]))
+    return replace(plain, draw={**plain.draw, "begin": begin}, before=taken + more)
+
+
+_TASKS: Mapping[str, Callable[..., Job]] = {
+    "vary": _vary,
+    "inpaint": _inpaint,
+    "upscale": _upscale,
+    "reconstruct": _reconstruct,
+    "interpolate": _interpolate,
+}
+
+
+def _indices(config: Mapping[str, Any]) -> Sequence[int]:
+    if config.get("indices") is not None:
+        chosen = config["indices"] if isinstance(config["indices"], list) else [config["indices"]]
+        if not chosen or any(not isinstance(i, int) or i < 0 for i in chosen):
+            raise ConfigError(f"indices={chosen}: a number or a list of numbers from 0 up is needed")
+        return chosen
+    if config["n"] < 1:
+        raise ConfigError(f"n={config['n']}: must be at least 1")
+    return range(config["n"])
+
+
+def _condition(config: Mapping[str, Any], model: Model) -> dict[str, Any]:
+    """What samples are asked for; where the input says what they are, a class that is not mentioned is unknown."""
+    condition = dict(config.get("condition") or {})
+    task = config.get("task")
+    if task not in ("upscale", "reconstruct", "interpolate"):
+        return condition
+    if task != "upscale":
+        for name, value in condition.items():
+            if isinstance(value, list):
+                raise ConfigError(f"condition.{name}={value}: task={task} takes one value for all samples")
+    return {**dict.fromkeys(model.conditions), **condition}
+
+
+def _given(config: Mapping[str, Any], key: str, model: Model) -> State:
+    """A file of the user's as one clean sample on the CPU."""
+    return model.decoder.encode([model.decoder.load(Path(config[key]), model.fields)])
+
+
+def _noise(given: State, model: Model, recipe: Recipe, guided: Guidable, plain: Job) -> tuple[State, int]:
+    """The noise of a sample, and the evaluations that it took to find it."""
+    solver = recipe.rules.solver
+    if solver.stochastic:
+        raise ConfigError(
+            f"sampler: {type(solver).__name__} adds noise on its way, so that the noise of a sample cannot be found; "
+            "take sampler=ddim, heun or dpmpp_2m"
+        )
+    device = next(model.denoiser.parameters()).device
+    grid = model.grid(recipe)
+    condition = {name: kind.collate(plain.asked[name][:1]).to(device) for name, kind in model.conditions.items()}
+    model.denoiser.eval()
+    noise = invert(guided, given.to(device), grid, solver, process=model.process, condition=condition)
+    taken = sum(move.look for move in solver.route(grid[:-1][::-1], model.schedule))
+    return noise.to("cpu"), taken
+
+
+def _each(state: State, seeds: Seeds) -> State:
+    return state.map(lambda value: value.expand(len(seeds.indices), *value.shape[1:]))
+
+
+def _off(name: str, made: State, given: State, model: Model) -> float:
+    """The root mean square difference of a field, in units of its spread."""
+    field = model.fields[name]
+    space = field.space
+    apart = space.difference(made[name], given[name]) if isinstance(space, Torus) else made[name] - given[name]
+    return float(field.mean(apart.square(), made.mask).mean().sqrt()) / field.scale
