@@ -227,7 +227,7 @@ class _Flow:
                 for name in names
             }
             dot = torch.stack([(moved[name] * along[name]).sum() for name in names]).sum()
-            for name, slope in zip(names, torch.autograd.grad(dot, places, retain_graph=True), strict=True):
+            for name, slope in zip(names, _slopes(dot, places), strict=True):
                 total += (slope * along[name]).flatten(1).double().sum(1)
         return total / len(directions)
 
@@ -235,7 +235,7 @@ class _Flow:
         total = torch.zeros(self.clean.batch_size, dtype=torch.float64, device=self.clean.device)
         for name, value in moved.items():
             for entry, column in enumerate(value.flatten(1).unbind(1)):
-                (slope,) = torch.autograd.grad(column.sum(), place[name], retain_graph=True)
+                (slope,) = _slopes(column.sum(), [place[name]])
                 total += slope.flatten(1)[:, entry].double()
         return total
 
@@ -417,6 +417,11 @@ def _even(process: JointProcess, names: Sequence[str], steps: int) -> list[float
 def _radius(spec: Field, log_snr: float) -> float:
     """The standard deviation of y = x / alpha."""
     return math.hypot(spec.scale, math.exp(-log_snr))
+
+
+def _slopes(value: Tensor, places: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Derivatives of a number; zero by what the network does not look at."""
+    return torch.autograd.grad(value, places, retain_graph=True, allow_unused=True, materialize_grads=True)
 
 
 def _directions(

