@@ -207,7 +207,7 @@ def test_fine_tuning_on_other_pictures(trained: Path, tmp_path: Path) -> None:
         (["sampler.steps=10000000"], "sampler.steps=10000000"),
         (["condition.label=12"], "condition.label=12"),
         (["condition.colour=red"], "condition.colour"),
-        (["task=upscal", "input=a.png"], "did you mean 'upscale'"),
+        (["task=enlarge", "input=a.png"], "task=enlarge"),
         (["task=interpolate", "input=a.png"], "other=FILE"),
         (["guidance=autoguidance"], "guidance.checkpoint=STEP"),
         (["guidance=autoguidance", "guidance.run=nowhere"], "run=nowhere"),
