@@ -91,6 +91,7 @@ def build_model(
 ) -> Model:
     """An untrained model. The weights are a function of the configuration's seed."""
     plugin = config["modality"]["name"]
+    decoder.adopt(fields)
     process = build_process(config["process"], registry, fields, plugin)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config["seed"])

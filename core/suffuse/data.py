@@ -123,6 +123,15 @@ class Decoder(ABC):
     def fields(self, train: Split) -> dict[str, Field]:
         """The fields of a sample, with their scale measured on the training data."""
 
+    def adopt(self, fields: Mapping[str, Field]) -> None:  # noqa: B027 - most decoders have nothing to learn
+        """Take from the fields what decoding needs and the settings do not say, such as the meaning of classes.
+
+        Called once, when a model is built for training or from a checkpoint; nothing by default.
+
+        Raises:
+            RunError: they are not fields of this decoder.
+        """
+
     @abstractmethod
     def encode(self, values: Any) -> State:
         """``Batch.values`` (or a list of single values) to a clean state on the CPU."""

@@ -31,9 +31,13 @@ class Field:
         layout: how samples of different size lie in memory.
         scale: the standard deviation of the clean values, measured on the training data (sigma_data of EDM).
         frequencies: of the classes of a categorical field in the training data, for a marginal prior; sums to one.
+        names: of the classes of a categorical field, for networks and decoders that must know what a class means.
         weight: of this field in the training loss.
         given: whether the field is a local condition: never made, only known or not, such as the mel spectrogram from
             which a vocoder makes sound.
+
+    Raises:
+        ValueError: there are names, but not one for each class.
     """
 
     shape: tuple[int, ...]
@@ -41,8 +45,14 @@ class Field:
     layout: Layout = Dense()
     scale: float = 1.0
     frequencies: tuple[float, ...] = ()
+    names: tuple[str, ...] = ()
     weight: float = 1.0
     given: bool = False
+
+    def __post_init__(self) -> None:
+        count = self.space.num_classes if isinstance(self.space, Categorical) else 0
+        if self.names and len(self.names) != count:
+            raise ValueError(f"{len(self.names)} names for {count} classes")
 
     def real(self, value: Tensor, mask: Tensor | None) -> Tensor | None:
         """Where the entries of ``value`` ``[B, ...]`` are variables and not padding; None where all are."""
@@ -81,6 +91,7 @@ class Field:
             "layout": {"kind": type(self.layout).__name__, **asdict(self.layout)},
             "scale": self.scale,
             "frequencies": list(self.frequencies),
+            **({"names": list(self.names)} if self.names else {}),
             "weight": self.weight,
             "given": self.given,
         }
@@ -100,6 +111,7 @@ class Field:
                 layout=_KINDS[layout.pop("kind")](**layout),  # type: ignore[arg-type]
                 scale=float(data["scale"]),
                 frequencies=tuple(data["frequencies"]),
+                names=tuple(data.get("names", ())),
                 weight=float(data["weight"]),
                 given=bool(data["given"]),
             )

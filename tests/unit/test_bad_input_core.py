@@ -36,7 +36,7 @@ from suffuse.sampling import (
 from suffuse.schedules import EDM, Cosine, LinearBetaVP, RectifiedFlow, SquaredCosine
 from suffuse.spaces import Categorical, Euclidean, Torus, ZeroCenterOfMass
 from suffuse.state import State
-from suffuse.training.feed import Feed
+from suffuse.training.feed import Feed, Order
 from suffuse.warps import Frozen, Power, Shift
 from tiny import Points
 
@@ -199,7 +199,7 @@ class Classes:
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_training_data_is_checked_as_it_is_read(workers: int) -> None:
-    feed = Feed(split=Points(8), decoder=Classes(), fields={"c": FIELDS["c"]}, seed=0, workers=workers)  # type: ignore[arg-type]
+    feed = Feed(split=Points(8), decoder=Classes(), fields={"c": FIELDS["c"]}, order=Order(0, 8), workers=workers)  # type: ignore[arg-type]
     refused(DataError, "the field c has the class 3", lambda: list(feed.batches([range(4)])))
 
 

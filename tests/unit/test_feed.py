@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from suffuse.training.feed import Feed, indices_at
+from suffuse.training.feed import Feed, Order
 from tiny import PointEncoder, Points, field
 
 LENGTH = 23
@@ -18,12 +19,31 @@ def batches(
     slices: Sequence[range], *, seed: int = 0, workers: int = 0, jitter: float = 0.1
 ) -> list[dict[str, Tensor]]:
     split = Points(LENGTH, jitter=jitter)
-    feed = Feed(split=split, decoder=PointEncoder(), fields=field(), seed=seed, workers=workers)  # type: ignore[arg-type]
+    order = Order.of(split, seed, 8)
+    feed = Feed(split=split, decoder=PointEncoder(), fields=field(), order=order, workers=workers)  # type: ignore[arg-type]
     return [{"x": state["x"], **conditions} for state, conditions in feed.batches(slices)]
 
 
 def joined(slices: Sequence[range], **settings: object) -> Tensor:
     return torch.cat([torch.cat([b["x"], b["side"][:, None]], 1) for b in batches(slices, **settings)])  # type: ignore[arg-type]
+
+
+def indices_at(seed: int, length: int, positions: range) -> list[int]:
+    return Order(seed, length).at(positions)
+
+
+def padding(order: Order, batches: int) -> float:
+    """The share of padded elements, each batch padded to its largest item."""
+    assert order.sizes is not None
+    places = np.array(order.at(range(batches * order.batch))).reshape(batches, order.batch)
+    sizes = order.sizes[places]
+    return 1 - float(sizes.sum() / (sizes.max(1) * order.batch).sum())
+
+
+def varied(length: int = 20_000, seed: int = 0, batch: int = 64) -> Order:
+    """Of items as drug-like molecules are: 8 to 27 atoms, 22 in the mean."""
+    sizes = np.random.default_rng(0).normal(21.7, 3, length).round().clip(8, 27).astype(np.int64)
+    return Order(seed, length, sizes, batch)
 
 
 def test_each_pass_visits_each_item_once() -> None:
@@ -64,3 +84,47 @@ def test_the_same_item_is_augmented_anew_each_pass() -> None:
 def test_workers_change_nothing() -> None:
     slices = [range(at, at + 8) for at in range(0, 64, 8)]
     assert torch.equal(joined(slices, workers=2), joined(slices))
+
+
+# Batches of nearly one size
+
+
+def test_little_of_a_batch_is_padding() -> None:
+    assert padding(varied(), 320) < 0.05
+
+
+def test_batches_of_random_sizes_are_noticed() -> None:
+    """The mutant: windows of one batch, in which nothing is sorted by size."""
+    order = varied(length=64, batch=64)
+    assert padding(order, 50) > 0.15
+
+
+def test_each_window_holds_what_stood_there() -> None:
+    """So an item comes as often as without sorting, up to the borders of windows."""
+    order = varied(length=4096)
+    span = 8 * order.batch
+    for number in range(4):
+        window = range(number * span, (number + 1) * span)
+        assert sorted(order.at(window)) == sorted(Order(order.seed, order.length).at(window))
+    assert sorted(order.at(range(4096))) == list(range(4096))
+
+
+def test_a_window_is_no_longer_than_a_pass() -> None:
+    order = varied(length=300)
+    assert max(np.bincount(order.at(range(256)))) == 1
+
+
+def test_the_order_of_sizes_belongs_to_the_position_too() -> None:
+    order = varied()
+    whole = order.at(range(10_000))
+    assert order.at(range(5_000, 5_100)) == whole[5_000:5_100]
+    assert [order.at([place])[0] for place in (0, 7_777, 2_048)] == [whole[place] for place in (0, 7_777, 2_048)]
+    assert whole != varied(seed=1).at(range(10_000))
+
+
+def test_sizes_come_in_random_order() -> None:
+    """A network that saw small items first and large ones last in every window would swing with them."""
+    order = varied()
+    assert order.sizes is not None
+    means = order.sizes[np.array(order.at(range(32 * 64 * 9)))].reshape(36, 8, 64).mean(2)
+    assert np.mean(np.diff(means, axis=1) > 0) < 0.75

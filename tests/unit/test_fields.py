@@ -11,7 +11,7 @@ import torch
 from suffuse.errors import RunError
 from suffuse.fields import Field
 from suffuse.layouts import Dense, Masked
-from suffuse.spaces import Categorical, Torus
+from suffuse.spaces import Categorical, Euclidean, Space, Torus
 from suffuse.state import State
 
 
@@ -22,6 +22,7 @@ from suffuse.state import State
         Field(shape=(), scale=0.1, weight=2.0),
         Field(shape=(-1, -1, 4), layout=Masked(2), scale=1 / 3),
         Field(shape=(-1,), layout=Masked()),
+        Field(shape=(-1,), space=Categorical(3), layout=Masked(), names=("C", "N+", "O-")),
         Field(
             shape=(-1, -1), layout=Masked(2), space=Categorical(4, symmetric=True), frequencies=(0.7, 0.2, 0.05, 0.05)
         ),
@@ -56,6 +57,18 @@ def test_strange_descriptions_are_refused(change: dict[str, Any]) -> None:
 def test_what_is_missing_is_refused(key: str) -> None:
     with pytest.raises(RunError, match=key):
         Field.from_json({name: value for name, value in GOOD.items() if name != key})
+
+
+@pytest.mark.parametrize("space", [Categorical(3), Euclidean()])
+def test_there_is_a_name_for_each_class_or_none(space: Space) -> None:
+    with pytest.raises(ValueError, match="2 names"):
+        Field(shape=(), space=space, names=("C", "N"))
+
+
+def test_descriptions_without_names_are_still_read() -> None:
+    """Names came later than the first runs."""
+    assert "names" not in GOOD
+    assert Field.from_json(GOOD).names == ()
 
 
 def test_dense_is_the_default() -> None:

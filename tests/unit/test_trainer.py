@@ -19,7 +19,7 @@ from torch import nn
 from suffuse.errors import ConfigError, RunError
 from suffuse.training import Checkpoints, Trainer
 from suffuse.training.callbacks import Callback
-from suffuse.training.feed import indices_at
+from suffuse.training.feed import Order
 from suffuse.training.trainer import Interrupted, load_weights
 from tiny import Points, denoiser, same_bits, trainer, weights
 
@@ -145,7 +145,7 @@ def test_the_seed_decides(tmp_path: Path) -> None:
 def test_a_loss_that_is_not_a_number_stops(tmp_path: Path, log_every: int) -> None:
     """Whether it is the log or the next checkpoint that looks at the losses first."""
     split = Points(50)
-    poisoned = indices_at(0, 50, range(50))[40]  # in the third batch of 16
+    poisoned = Order(0, 50).at(range(50))[40]  # in the third batch of 16
     split.values[poisoned] = np.nan
     diary = Diary()
     with pytest.raises(RunError, match=r"loss is nan at step 3 \(training items") as caught:
@@ -153,7 +153,7 @@ def test_a_loss_that_is_not_a_number_stops(tmp_path: Path, log_every: int) -> No
     message = str(caught.value)
     assert "\n" not in message
     shown = message.split("training items ")[1].split(",")[0]
-    assert int(shown) == indices_at(0, 50, range(32, 33))[0]
+    assert int(shown) == Order(0, 50).at(range(32, 33))[0]
     assert "the checkpoint of step 2 is intact" in message
     assert diary.events == [("started", 0), ("saved", 2), ("finished", 4)]
     kept = Checkpoints(tmp_path / "checkpoints")

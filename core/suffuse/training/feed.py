@@ -1,4 +1,9 @@
-"""Batches of training data by position in an endless stream; any position can be had again without replay."""
+"""Batches of training data by position in an endless stream; any position can be had again without replay.
+
+Where items differ in size, a batch holds items of nearly one size, so that little of it is padding: the stream is cut
+into windows of several batches, each window is sorted by size, and its batches come in random order. So the order stays
+a function of the seed and the position, every item comes about once in a pass, and which items meet changes.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +13,7 @@ from typing import Any, overload
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -17,7 +23,11 @@ from suffuse.errors import SuffuseError
 from suffuse.fields import Field, check
 from suffuse.state import State
 
-__all__ = ["Feed", "indices_at"]
+__all__ = ["Feed", "Order"]
+
+_WINDOW = 8
+"""Batches in a window. More pad less and mix less: of drug-like molecules of 8 to 27 atoms 3 % is padding, where
+batches of random sizes have 18 %."""
 
 
 @dataclass(frozen=True)
@@ -40,10 +50,53 @@ class _Generators(Sequence[np.random.Generator]):
         return noise.generator(self.key, self.positions[index])
 
 
-def indices_at(seed: int, length: int, positions: Sequence[int]) -> list[int]:
-    """Which items of the data stand at some positions of the stream."""
-    indices: list[int] = noise.order(noise.key(seed, "order"), length, positions).tolist()
-    return indices
+@dataclass(frozen=True, eq=False)
+class Order:
+    """Which items of the data stand at which positions of the stream.
+
+    Args:
+        seed: of the run.
+        length: of the data.
+        sizes: of each item, where they vary.
+        batch: positions that are to be of nearly one size, counted from 0.
+    """
+
+    seed: int
+    length: int
+    sizes: NDArray[np.int64] | None = None
+    batch: int = 1
+
+    @classmethod
+    def of(cls, split: Split, seed: int, batch: int) -> Order:
+        """For batches of so many items."""
+        sizes = split.sizes()
+        return cls(seed, len(split), None if sizes is None else np.asarray(sizes, np.int64), batch)
+
+    def at(self, positions: Sequence[int]) -> list[int]:
+        """The items at some positions."""
+        if self.sizes is None or not len(positions):
+            return self._shuffled(positions).tolist()  # type: ignore[no-any-return]
+        places = np.asarray(positions, np.int64)
+        windows, offsets = np.divmod(places, self._batches * self.batch)
+        indices = np.empty_like(places)
+        for number in np.unique(windows):
+            chosen = windows == number
+            indices[chosen] = self._window(int(number), self.sizes)[offsets[chosen]]
+        return indices.tolist()  # type: ignore[no-any-return]
+
+    @property
+    def _batches(self) -> int:
+        """Of a window; it is not longer than a pass, so that no item meets itself in it more than it must."""
+        return max(1, min(_WINDOW, self.length // self.batch))
+
+    def _shuffled(self, positions: Sequence[int]) -> NDArray[np.int64]:
+        return noise.order(noise.key(self.seed, "order"), self.length, positions)
+
+    def _window(self, number: int, sizes: NDArray[np.int64]) -> NDArray[np.int64]:
+        width = self._batches * self.batch
+        items = self._shuffled(range(number * width, (number + 1) * width))
+        batches = items[np.argsort(sizes[items], kind="stable")].reshape(-1, self.batch)
+        return noise.generator(noise.key(self.seed, "window"), number).permutation(batches).reshape(-1)
 
 
 @dataclass(frozen=True)
@@ -51,11 +104,11 @@ class _Stream(Dataset[tuple[State, dict[str, Tensor]]]):
     split: Split
     decoder: Decoder
     fields: Mapping[str, Field]
-    seed: int
+    order: Order
 
     def __getitem__(self, positions: range) -> tuple[State, dict[str, Tensor]]:
-        indices = indices_at(self.seed, len(self.split), positions)
-        batch: Batch = self.split.gather(indices, _Generators(noise.key(self.seed, "augment"), positions))
+        rngs = _Generators(noise.key(self.order.seed, "augment"), positions)
+        batch: Batch = self.split.gather(self.order.at(positions), rngs)
         clean = self.decoder.encode(batch.values)
         check(clean, self.fields)
         return clean, dict(batch.conditions)
@@ -81,7 +134,7 @@ class Feed:
     Args:
         split, decoder: the training data, and how it becomes a state.
         fields: of which the state has to be; every batch is checked, before it goes to a device.
-        seed: decides order and augmentation.
+        order: of the data; its seed decides augmentation too.
         workers: processes that read ahead; 0 reads in this one.
         pin: keep batches in pinned memory for quick copies to a GPU.
     """
@@ -89,13 +142,13 @@ class Feed:
     split: Split
     decoder: Decoder
     fields: Mapping[str, Field]
-    seed: int
+    order: Order
     workers: int = 0
     pin: bool = False
 
     def batches(self, slices: Sequence[range]) -> Iterator[tuple[State, dict[str, Tensor]]]:
         """A clean state and collated conditions for each range of positions, in their order."""
-        stream = _Stream(self.split, self.decoder, self.fields, self.seed)
+        stream = _Stream(self.split, self.decoder, self.fields, self.order)
         if not self.workers:
             yield from map(stream.__getitem__, slices)
             return

@@ -29,7 +29,7 @@ from suffuse.training.averaging import Average, PowerAverages
 from suffuse.training.callbacks import Callback
 from suffuse.training.checkpoints import Checkpoint, Checkpoints
 from suffuse.training.engine import Engine, SingleProcess
-from suffuse.training.feed import Feed, indices_at
+from suffuse.training.feed import Feed, Order
 from suffuse.training.objective import Objective
 from suffuse.training.snapshots import GROUP, Snapshots
 
@@ -95,6 +95,7 @@ class Trainer:
             raise ConfigError("data: the training split is empty")
         settings = self.settings
         self.step = 0
+        self.order = Order.of(self.train, self.seed, settings.batch_size)
         self.checkpoints = Checkpoints(self.directory / "checkpoints", settings.keep_checkpoints)
         if settings.channels_last:
             self.denoiser.to(memory_format=torch.channels_last)
@@ -163,8 +164,8 @@ class Trainer:
         feed = Feed(
             split=self.train,
             decoder=self.decoder,
+            order=self.order,
             fields=self.denoiser.fields,
-            seed=self.seed,
             workers=self.settings.workers,
             pin=self.engine.device.type == "cuda",
         )
@@ -225,7 +226,7 @@ class Trainer:
             return
         step = self.step - len(losses) + int(bad[0])
         total = self.settings.batch_size
-        indices = indices_at(self.seed, len(self.train), range(step * total, (step + 1) * total))
+        indices = self.order.at(range(step * total, (step + 1) * total))
         saved = self.checkpoints.steps()
         kept = f"the checkpoint of step {saved[-1]} is intact" if saved else "no checkpoint had been written"
         shown = ", ".join(map(str, indices[:8])) + (", …" if total > 8 else "")
