@@ -19,10 +19,13 @@ from suffuse.data import Score, Split
 from suffuse.layouts import Dense
 from suffuse.model import Model, Recipe
 from suffuse.parameterizations import input_scale
+from suffuse.posterior import Posterior
+from suffuse.processes import Gaussian
 from suffuse.report import Frame, Group, Neighbour, Report, Strip, render
 from suffuse.runs import Run, write_text
 from suffuse.sampling import Hook
 from suffuse.sampling.hooks import Moment
+from suffuse.spaces import Categorical
 from suffuse.state import State
 
 __all__ = ["report"]
@@ -77,23 +80,26 @@ def _groups(model: Model, recipe: Recipe, seed: int) -> tuple[list[Group], State
 
 @dataclass
 class _Recorder(Hook):
-    """Keeps the state, scaled to the data's own spread, at a few moments."""
+    """Keeps the state at a few moments: numbers scaled to the data's own spread, classes as they are believed in."""
 
     frames: int
     kept: list[tuple[str, State]] = field(default_factory=list)
 
-    def before_denoise(self, state: State, moment: Moment) -> State:
+    def after_denoise(self, posterior: Posterior, state: State, moment: Moment) -> Posterior:
         wanted = {round(k * (moment.count - 1) / (self.frames - 2)) for k in range(self.frames - 1)}
         if moment.index in wanted:
             levels = moment.process.levels(torch.tensor([moment.clock], dtype=torch.float64))
             parts = {}
             for name, value in state.items():
-                scale = moment.process.fields[name].scale
-                level = levels[name]
-                parts[name] = value * float(input_scale(level.alpha, level.sigma, scale)) * scale
+                spec, level = moment.process.fields[name], levels[name]
+                if isinstance(spec.space, Categorical) and name in posterior:
+                    value = spec.project(posterior[name].value.argmax(-1), state.mask)
+                elif isinstance(moment.process.processes[name], Gaussian):
+                    value = value * float(input_scale(level.alpha, level.sigma, spec.scale)) * spec.scale
+                parts[name] = value
             ratio = float(next(iter(levels.values())).log_snr.neg().exp())
             self.kept.append((f"σ/α = {ratio:.3g}", State(parts, state.mask)))
-        return state
+        return posterior
 
 
 def _strips(model: Model, recipe: Recipe, seed: int) -> list[Strip]:
