@@ -375,7 +375,7 @@ def test_help_of_train_lists_modalities_then_settings(capfd: pytest.CaptureFixtu
     assert "modalities: image" in capfd.readouterr().out
     assert run("train", "--help", "modality=image") == 0
     printed = capfd.readouterr().out
-    for part in ("data=folder", "checkpoint_every", "process: cosine, edm"):
+    for part in ("data=folder", "checkpoint_every", "process: classes, cosine, edm"):
         assert part in printed
     assert "Powered by Hydra" not in printed
 

@@ -30,6 +30,7 @@ from suffuse.state import State
 from suffuse.training.clock import LogNormal
 from suffuse.training.objective import Objective
 from suffuse.training.weightings import edm
+from suffuse_image.decoder import Pixels
 from tiny import SIDES, process
 
 FIELDS = {
@@ -314,11 +315,11 @@ def test_a_run_is_saved_and_loaded_with_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize("share", [0.0, 0.5])
 def test_the_configuration_switches_it(share: float) -> None:
     fields = {"x": Field(shape=(2,))}
-    model = build_model(configured(share), Registry(), fields, {}, decoder=None)  # type: ignore[arg-type]
+    model = build_model(configured(share), Registry(), fields, {}, decoder=Pixels())
     assert model.denoiser.self_conditioning == (share > 0)
 
 
 def test_a_backbone_of_a_plugin_that_takes_none_is_told() -> None:
     config = compose("modality=image", "process.self_conditioning=0.5", "backbone=unet_tiny")
     with pytest.raises(ConfigError, match=r"process\.self_conditioning: the backbone UNet"):
-        build_model(config, Registry(), {"pixels": Field(shape=(1, 8, 8))}, {}, decoder=None)  # type: ignore[arg-type]
+        build_model(config, Registry(), {"pixels": Field(shape=(1, 8, 8))}, {}, decoder=Pixels())
