@@ -28,6 +28,7 @@ help:
 
 .venv/.bench: .venv/.dev
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[bench]"
+	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps k-diffusion
 	@touch $@
 
 demo: .venv/.image

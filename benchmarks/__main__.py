@@ -18,6 +18,8 @@ from benchmarks.results import page, section
 
 BENCHMARKS = {
     "loop": "The sampling loop outside the network",
+    "solvers": "Samplers beside the exact solution",
+    "discrete": "Classes, alone and beside numbers",
     "noise": "Keyed noise",
     "training": "Training steps per second",
     "digits": "Digits, the embedded default",
@@ -26,8 +28,10 @@ BENCHMARKS = {
 }
 """Module in this package -> what it measures. Each has a docstring that says how, and a function ``measure``."""
 
-KNOWN = (*BENCHMARKS, "all", "table")
+KNOWN = (*BENCHMARKS, "all", "table", "figures")
+ALONE = ("all", "table", "figures")
 RESULTS = Path(__file__).parent / "results"
+IMAGES = Path(__file__).parent.parent / "docs" / "images"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -35,8 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     given = parser.parse_args(arguments)
     for name in given.names:  # argparse's own choices refuse an empty list before Python 3.12
-        if name not in KNOWN or (len(given.names) > 1 and name in ("all", "table")):
-            parser.error(f"{' '.join(given.names)}: takes names of benchmarks, or all, or table: {', '.join(KNOWN)}")
+        if name not in KNOWN or (len(given.names) > 1 and name in ALONE):
+            known = ", ".join(KNOWN)
+            parser.error(f"{' '.join(given.names)}: takes names of benchmarks, or all, table or figures: {known}")
     if given.list or not given.names:
         width = max(map(len, BENCHMARKS))
         print("\n".join(f"{name:{width}}  {title}" for name, title in BENCHMARKS.items()))
@@ -46,6 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         files = {name: results / f"{name}.json" for name in BENCHMARKS}
         print(page({name: read(file) for name, file in files.items() if file.exists()}, BENCHMARKS), end="")
         return 0
+    if given.names == ["figures"]:
+        return draw(results)
     names = list(BENCHMARKS) if given.names == ["all"] else given.names
     if len(names) > 1:  # each in a process of its own: threads, caches and a crash stay apart
         command = [sys.executable, "-m", "benchmarks"]
@@ -87,6 +94,18 @@ def run(name: str, options: Options, command: str, threads: int | None = None) -
     print(f"## {BENCHMARKS[name]}\n\n{section(record)}")
     if options.results is not None:
         print(f"record: {write(record, options.results)}", file=sys.stderr)
+    return 0
+
+
+def draw(results: Path, images: Path = IMAGES) -> int:
+    """Make the figures of the documentation from the records of a folder. Returns 1 where a record is missing."""
+    from benchmarks.figures import solver_error
+
+    record = results / "solvers.json"
+    if not record.exists():
+        print(f"figures: {record} is missing: python -m benchmarks solvers", file=sys.stderr)
+        return 1
+    solver_error(read(record), images / "solver-error.png")
     return 0
 
 
