@@ -1,0 +1,1 @@
+"""Molecules for suffuse: data sources, backbones, the graph decoder and metrics."""

@@ -1,0 +1,91 @@
+"""Pictures of molecules: one as inline SVG, many as a sheet."""
+
+from __future__ import annotations
+
+import html
+import math
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from rdkit import Chem, rdBase
+from rdkit.Chem import rdDepictor
+from rdkit.Chem.Draw import rdMolDraw2D
+
+from suffuse.errors import DataError
+from suffuse_molecule.graphs import build
+from suffuse_molecule.molecule import REASONS, Molecule
+
+__all__ = ["draw_sheet", "draw_svg", "layout"]
+
+_LARGEST = 200
+"""Atoms of the largest graph that is drawn; nothing could be seen of a larger one."""
+_COLUMNS = 10
+
+
+def layout(value: Molecule) -> Chem.Mol | None:
+    """The molecule laid out in the plane, or the bare graph of an invalid one; None where there is nothing to draw."""
+    if value.reason in ("empty", "unfinished", "tangled") or not 0 < len(value.atoms) <= _LARGEST:
+        return None
+    mol = Chem.Mol(value.mol) if value.mol is not None else build(value.atoms, value.bonds, True).GetMol()
+    with rdBase.BlockLogs():
+        mol.UpdatePropertyCache(strict=False)
+        Chem.FastFindRings(mol)
+        rdDepictor.Compute2DCoords(mol)
+    return mol
+
+
+def draw_svg(value: Molecule, cell: int) -> str:
+    """A drawing as one ``<svg>`` element; its title is the SMILES, or what is wrong."""
+    canvas = rdMolDraw2D.MolDraw2DSVG(cell, cell)
+    _draw(canvas, value, "" if value.valid else f"invalid: {value.reason}", cell)
+    canvas.FinishDrawing()
+    body = canvas.GetDrawingText()
+    body = re.sub(r"<\?xml.*?\?>|<!--.*?-->| class='[^']*'", "", body, flags=re.DOTALL)
+    body = re.sub(r"\s+", " ", body).strip()
+    words = value.smiles if value.valid else f"invalid: {REASONS.get(value.reason or '', value.reason)} {value.smiles}"
+    return body.replace(">", f"><title>{html.escape(words.strip())}</title>", 1)
+
+
+def draw_sheet(values: Sequence[Molecule], captions: Sequence[str], path: Path, cell: int) -> None:
+    """A PNG with a drawing for each value and its caption below; an invalid one says so.
+
+    Raises:
+        DataError: the file cannot be written.
+        ValueError: there are no values, or not as many captions.
+    """
+    if not values or len(values) != len(captions):
+        raise ValueError(f"a sheet takes one caption for each of one or more values, not {len(captions)}/{len(values)}")
+    columns = min(_COLUMNS, math.ceil(math.sqrt(len(values))))
+    lines = math.ceil(len(values) / columns)
+    canvas = rdMolDraw2D.MolDraw2DCairo(columns * cell, lines * cell, cell, cell)
+    for place, (value, caption) in enumerate(zip(values, captions, strict=True)):
+        canvas.SetOffset(place % columns * cell, place // columns * cell)
+        words = " ".join(caption.split())
+        if not value.valid:
+            words = f"invalid: {value.reason}" + (f" ({words})" if words else "")
+        _draw(canvas, value, words, cell)
+    canvas.FinishDrawing()
+    hidden = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        try:
+            hidden.write_bytes(canvas.GetDrawingText())
+            hidden.replace(path)
+        finally:
+            hidden.unlink(missing_ok=True)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written ({error.strerror or error})") from error
+
+
+def _draw(canvas: rdMolDraw2D.MolDraw2D, value: Molecule, legend: str, cell: int) -> None:
+    options = canvas.drawOptions()
+    options.fixedBondLength = 0.14 * cell  # so that small molecules look small
+    options.clearBackground = False
+    options.prepareMolsBeforeDrawing = False
+    options.legendFontSize = 12
+    mol = layout(value)
+    if mol is not None and value.mol is not None:
+        mol = rdMolDraw2D.PrepareMolForDrawing(mol, kekulize=True)
+    with rdBase.BlockLogs():
+        canvas.DrawMolecule(Chem.Mol() if mol is None else mol, legend=legend)

@@ -1,0 +1,111 @@
+"""Files of molecules: SDF and SMILES with the record of how they were made, and what a user gives."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rdkit import Chem, rdBase
+
+from suffuse.errors import DataError
+from suffuse_molecule.data.standard import REJECTIONS, Standard, prepare
+from suffuse_molecule.drawing import layout
+from suffuse_molecule.graphs import LARGEST, Unfit, build
+from suffuse_molecule.molecule import Molecule
+
+__all__ = ["KEYWORD", "first_molecule", "read_record", "write_sdf", "write_smiles"]
+
+KEYWORD = "suffuse"
+"""Of the SDF property that holds the provenance record as JSON."""
+
+
+def write_sdf(value: Molecule, path: Path, record: Mapping[str, Any]) -> None:
+    """A molecule drawn in the plane, with its SMILES and the record as properties.
+
+    A graph that is no molecule is written as it was drawn, with the property ``reason``.
+
+    Raises:
+        DataError: the file cannot be written.
+    """
+    mol = layout(value)
+    if mol is None:
+        mol = build(value.atoms, value.bonds, True).GetMol()
+        mol.UpdatePropertyCache(strict=False)
+    with rdBase.BlockLogs():
+        block = Chem.MolToMolBlock(mol, kekulize=value.mol is not None, forceV3000=len(value.atoms) > 999)
+    properties = {"SMILES": value.smiles, "reason": value.reason, KEYWORD: json.dumps(record, default=str)}
+    lines = [f">  <{name}>\n{text}\n\n" for name, text in properties.items() if text]
+    _write(path, block + "".join(lines) + "$$$$\n")
+
+
+def write_smiles(value: Molecule, path: Path, record: Mapping[str, Any]) -> None:
+    """A line with the SMILES (``invalid:REASON`` where there is none), and the record after a tab.
+
+    Raises:
+        DataError: the file cannot be written.
+    """
+    _write(path, f"{value.smiles or f'invalid:{value.reason}'}\t{json.dumps(record, default=str)}\n")
+
+
+def _write(path: Path, text: str) -> None:
+    hidden = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        try:
+            hidden.write_text(text, encoding="utf-8")
+            hidden.replace(path)
+        finally:
+            hidden.unlink(missing_ok=True)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written ({error.strerror or error})") from error
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """The provenance record inside a file that `write_sdf` or `write_smiles` wrote.
+
+    Raises:
+        DataError: the file is missing, or carries no record.
+    """
+    text = _read(path)
+    if path.suffix.lower() == ".smi":
+        found = text.partition("\t")[2]
+    else:
+        _, _, rest = text.partition(f">  <{KEYWORD}>\n")
+        found = rest.partition("\n")[0]
+    if not found:
+        raise DataError(f"{path}: no provenance record in it; a program that saved it again may have dropped it")
+    try:
+        record: dict[str, Any] = json.loads(found)
+    except ValueError as error:
+        raise DataError(f"{path}: its provenance record is damaged ({error})") from error
+    return record
+
+
+def first_molecule(path: Path, explicit: bool) -> Molecule:
+    """The first molecule of a SMILES or SDF file.
+
+    Raises:
+        DataError: there is none, or it has no place among these graphs.
+    """
+    text = _read(path)
+    kind = "sdf" if path.suffix.lower() in (".sdf", ".mol", ".sd") else "smiles"
+    if kind == "sdf":
+        text = text.partition("$$$$")[0]
+    else:
+        text = next((line.split()[0] for line in text.splitlines() if line.strip()), "")
+    standard = Standard(max_atoms=LARGEST, hydrogens="explicit" if explicit else "implicit")
+    try:
+        entry = prepare(text, kind, standard)
+    except Unfit as refusal:
+        reason = REJECTIONS[refusal.reason].split(" (data.")[0]
+        raise DataError(f"{path}: cannot be used as a molecule: {reason}") from None
+    return Molecule(entry.atoms, entry.bonds, explicit)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error

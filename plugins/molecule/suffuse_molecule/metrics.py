@@ -1,0 +1,282 @@
+"""How good a set of generated molecules is, in figures that all stand beside those of real ones.
+
+Every draw counts: nothing is repaired, no fragment is thrown away, and what RDKit refuses stays in the denominator.
+Both sides are written as SMILES by the same RDKit, without stereo, which graphs do not have.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import Annotated, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from rdkit import rdBase
+from scipy.stats import wasserstein_distance
+
+from suffuse.data import Evaluation, Score
+from suffuse.errors import ConfigError, DataError, PluginError
+from suffuse.fitting import Range
+from suffuse_molecule.data.splits import MoleculeSplit
+from suffuse_molecule.examination import BITS, COMPARED, Facts, examine
+from suffuse_molecule.molecule import Molecule, key_of
+
+__all__ = ["MoleculeMetrics", "internal_diversity", "scaffold_similarity", "total_variation"]
+
+Count: TypeAlias = Annotated[int, Range(least=1)]
+
+_LEAST = 2
+_TITLES = {"logp": "logP", "qed": "QED", "sa": "SA", "mw": "MW"}
+
+
+class MoleculeMetrics:
+    """Validity, uniqueness, novelty, diversity, and distances of distributions from those of real molecules.
+
+    Args:
+        fcd: the Fréchet ChemNet distance: ``auto`` where `fcd_torch` is installed, ``always`` or ``never``.
+        max_real: at most so many molecules of each real part are looked at, drawn at random.
+        processes: that examine molecules; None is one for each core, 0 works in this process, without protection from
+            molecules that hang or crash RDKit.
+        seconds: that one molecule may take.
+    """
+
+    def __init__(
+        self,
+        *,
+        fcd: Literal["auto", "always", "never"] = "auto",
+        max_real: Count = 10_000,
+        processes: Annotated[int, Range(least=0)] | None = None,
+        seconds: Annotated[float, Range(above=0)] = 10.0,
+    ) -> None:
+        self.fcd = fcd
+        self.max_real = max_real
+        self.processes = processes
+        self.seconds = seconds
+
+    def __call__(self, evaluation: Evaluation) -> list[Score]:
+        """The scores. ``evaluation.values`` are `Molecule`.
+
+        Raises:
+            ConfigError: the samples or the data are no molecules, or there are fewer than two samples.
+            DataError: there are fewer than two real molecules of a part.
+        """
+        train, heldout = evaluation.train, evaluation.heldout
+        values = evaluation.values
+        if not isinstance(train, MoleculeSplit) or not isinstance(heldout, MoleculeSplit):
+            raise ConfigError("metric=molecule needs data of molecules")
+        if len(values) < _LEAST:
+            raise ConfigError(f"n={len(values)}: the metrics need {_LEAST} samples")
+        for part, split in (("training", train), ("held-out", heldout)):
+            if len(split) < _LEAST:
+                raise DataError(f"the {part} part of the data has {len(split)} molecules; see data.heldout")
+        rng = np.random.default_rng(evaluation.seed)
+        drawn = self._examine([(value.atoms, value.bonds) for value in values], train.explicit)
+        held = self._real(heldout, self.max_real, rng)
+        trained = self._real(train, min(len(values), self.max_real), rng)
+        known = train.keys()
+        scores = _quality(drawn, held[: len(values)], known)
+        scores[2:2] = _repaired(values)
+        good, real = [each for each in drawn if each.valid], [each for each in held if each.valid]
+        substitute = [each for each in trained if each.valid][: len(good)] or trained
+        evaluation.details["reasons"] = dict(Counter(each.reason or "valid" for each in drawn).most_common())
+        evaluation.details["molecules"] = {"drawn": len(drawn), "held out": len(real), "training": len(substitute)}
+        evaluation.details["rdkit"] = rdBase.rdkitVersion
+        if not good:
+            return scores
+        scores += _diversity(good, held[: len(values)])
+        scores += _distances(good, real, substitute)
+        return scores + self._fcd(good, real, substitute, evaluation)
+
+    def _examine(self, graphs: Sequence[tuple[NDArray[np.int16], NDArray[np.int16]]], explicit: bool) -> list[Facts]:
+        return examine(graphs, len(graphs), explicit, self.processes, self.seconds)
+
+    def _real(self, split: MoleculeSplit, most: int, rng: np.random.Generator) -> list[Facts]:
+        rows = rng.permutation(len(split))[:most]
+        return self._examine(list(split.graphs(rows).graphs()), split.explicit)
+
+    def _fcd(
+        self, good: Sequence[Facts], real: Sequence[Facts], substitute: Sequence[Facts], evaluation: Evaluation
+    ) -> list[Score]:
+        if self.fcd == "never":
+            return []
+        try:
+            from suffuse_molecule.chemnet import ChemNet
+        except ImportError as error:
+            if self.fcd == "always":
+                raise PluginError('metric.fcd=always needs fcd_torch: pip install "suffuse[fcd]"') from error
+            evaluation.details["fcd"] = 'not measured: pip install "suffuse[fcd]"'
+            return []
+        count = min(len(good), len(substitute))
+        if min(count, len(real)) < _LEAST:
+            return []
+        net = ChemNet()
+        reference = net.activations([each.smiles for each in real])
+        values = [
+            net.distance(net.activations([f.smiles for f in each[:count]]), reference) for each in (good, substitute)
+        ]
+        evaluation.details["fcd"] = {"n": count, "reference": len(real)}
+        return [
+            Score(
+                name="FCD",
+                value=values[0],
+                real=values[1],
+                better="lower",
+                about=f"Fréchet ChemNet distance (Preuer et al. 2018) of {count} valid draws from {len(real)} held-out "
+                "molecules; real: of as many training molecules, its floor at this number, on which it depends much",
+            )
+        ]
+
+
+def _quality(drawn: Sequence[Facts], held: Sequence[Facts], known: NDArray[np.uint64]) -> list[Score]:
+    against = f"real: of {len(held)} held-out molecules"
+    meanings: dict[str, tuple[Callable[[Sequence[Facts]], float], str]] = {
+        "sanitised": (
+            lambda f: _share(each.sanitised for each in f),
+            "share of all draws that RDKit accepts, in whatever pieces",
+        ),
+        "valid and connected": (
+            lambda f: _share(each.valid for each in f),
+            "share of all draws that RDKit accepts, that are in one piece and that their own SMILES gives back",
+        ),
+        "unique": (_unique, "distinct molecules among the valid draws"),
+        "novel": (lambda f: _novel(f, known), "share of the distinct valid molecules that training did not see"),
+        "valid, unique and novel": (
+            lambda f: _new(f, known) / len(f),
+            "distinct valid molecules that training did not see, per draw",
+        ),
+    }
+    return [
+        Score(
+            name=name,
+            value=measure(drawn),
+            real=measure(held),
+            better="higher",
+            about=f"{meaning}; {len(drawn)} draws, {against}",
+        )
+        for name, (measure, meaning) in meanings.items()
+    ]
+
+
+def _repaired(values: Sequence[Molecule]) -> list[Score]:
+    """The column of its own, where a repair was asked for and did something."""
+    if not any(value.repaired is not None for value in values):
+        return []
+    share = _share(value.valid or value.repaired is not None for value in values)
+    return [
+        Score(
+            name="valid after repair",
+            value=share,
+            real=1.0,
+            better="higher",
+            about="share of all draws that are valid as drawn or after decoder.repair; in no other figure",
+        )
+    ]
+
+
+def _diversity(good: Sequence[Facts], held: Sequence[Facts]) -> list[Score]:
+    most = 2000
+    real = [each for each in held if each.valid]
+    if len(good) < _LEAST or len(real) < _LEAST:
+        return []
+    return [
+        Score(
+            name="internal diversity",
+            value=internal_diversity(_bits(good[:most])),
+            real=internal_diversity(_bits(real[:most])),
+            better="higher",
+            about=f"1 - mean Tanimoto similarity of pairs, Morgan fingerprints of radius 2; "
+            f"{min(len(good), most)} valid draws; real: {min(len(real), most)} held-out molecules",
+        )
+    ]
+
+
+def _distances(good: Sequence[Facts], real: Sequence[Facts], substitute: Sequence[Facts]) -> list[Score]:
+    against = (
+        f"{len(good)} valid draws against {len(real)} held-out molecules; real: {len(substitute)} training molecules "
+        "against the same"
+    )
+    scores = []
+    for place, name in enumerate(COMPARED):
+        sets = [
+            [f.numbers[place] for f in part if math.isfinite(f.numbers[place])] for part in (good, substitute, real)
+        ]
+        if not all(sets):
+            continue
+        value, floor = (float(wasserstein_distance(part, sets[2])) for part in sets[:2])
+        about = f"Wasserstein distance of the distributions of {_TITLES[name]}, {against}"
+        scores.append(Score(name=f"{_TITLES[name]} W1", value=value, real=floor, better="lower", about=about))
+    counted: dict[str, Callable[[Facts], Iterable[Hashable]]] = {
+        "size": lambda f: [len(f.atoms)],
+        "atom": lambda f: f.atoms,
+        "bond": lambda f: f.orders,
+        "ring size": lambda f: f.rings or [0],
+        "charge": lambda f: [f.charged],
+    }
+    meanings = {
+        "size": "atoms of a molecule",
+        "atom": "elements with their formal charges",
+        "bond": "orders of bonds, kekulised",
+        "ring size": "sizes of rings, and 0 for molecules without any",
+        "charge": "numbers of charged atoms in a molecule",
+    }
+    for name, items in counted.items():
+        counts = [Counter(item for f in part for item in items(f)) for part in (good, substitute, real)]
+        value, floor = (total_variation(part, counts[2]) for part in counts[:2])
+        about = f"total variation of the distributions of {meanings[name]}, {against}"
+        scores.append(Score(name=f"{name} TV", value=value, real=floor, better="lower", about=about))
+    value, floor = (
+        scaffold_similarity([f.scaffold for f in part], [f.scaffold for f in real]) for part in (good, substitute)
+    )
+    about = f"cosine similarity of the counts of Bemis-Murcko scaffolds (MOSES), {against}"
+    return [*scores, Score(name="scaffold similarity", value=value, real=floor, better="higher", about=about)]
+
+
+def internal_diversity(bits: NDArray[np.uint8]) -> float:
+    """One minus the mean Tanimoto similarity of pairs of different rows, ``[N, bits]``."""
+    x = bits.astype(np.float32)
+    both = x @ x.T
+    counts = x.sum(1)
+    either = counts[:, None] + counts[None] - both
+    similarity = np.divide(both, either, out=np.ones_like(both), where=either > 0)
+    count = len(x)
+    return float(1 - (similarity.sum(dtype=np.float64) - np.trace(similarity)) / (count * (count - 1)))
+
+
+def total_variation(a: Counter[Hashable], b: Counter[Hashable]) -> float:
+    """Half the sum of the differences of the shares, from 0 (equal) to 1 (nothing in common)."""
+    total_a, total_b = max(1, a.total()), max(1, b.total())
+    return 0.5 * math.fsum(abs(a[key] / total_a - b[key] / total_b) for key in {*a, *b})
+
+
+def scaffold_similarity(a: Sequence[str], b: Sequence[str]) -> float:
+    """Cosine of the counts of scaffolds; molecules without rings do not count. 0 where one side has none."""
+    left, right = (Counter(each for each in part if each) for part in (a, b))
+    norm = math.sqrt(sum(v * v for v in left.values()) * sum(v * v for v in right.values()))
+    return sum(count * right[key] for key, count in left.items()) / norm if norm else 0.0
+
+
+def _bits(facts: Sequence[Facts]) -> NDArray[np.uint8]:
+    packed = np.frombuffer(b"".join(each.fingerprint for each in facts), np.uint8).reshape(len(facts), BITS // 8)
+    return np.unpackbits(packed, axis=1)
+
+
+def _share(flags: Iterable[bool]) -> float:
+    return float(np.mean(list(flags)))
+
+
+def _unique(facts: Sequence[Facts]) -> float:
+    valid = [each.smiles for each in facts if each.valid]
+    return len(set(valid)) / len(valid) if valid else 0.0
+
+
+def _novel(facts: Sequence[Facts], known: NDArray[np.uint64]) -> float:
+    distinct = {each.smiles for each in facts if each.valid}
+    return _new(facts, known) / len(distinct) if distinct else 0.0
+
+
+def _new(facts: Sequence[Facts], known: NDArray[np.uint64]) -> int:
+    """How many distinct valid molecules are not among the known keys."""
+    keys = np.array([key_of(each) for each in {each.smiles for each in facts if each.valid}], np.uint64)
+    return int((~np.isin(keys, known)).sum())

@@ -1,0 +1,217 @@
+"""Chemistry in processes that may hang or die without harm to ours.
+
+RDKit is fast C++ that trusts its input: one molecule in a million recurses until the stack ends or searches rings for
+hours. So what comes from a file is worked on in chunks by child processes under a clock. Where a chunk is lost, its
+items are tried one by one, and the one that did it is named.
+
+The children are plain ``python -c`` processes that talk in pickles through pipes: they never run the caller's main
+module again, and share no locks with its threads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import pickle
+import signal
+import struct
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from queue import SimpleQueue
+from typing import IO, Any
+
+from rdkit import RDLogger
+
+__all__ = ["Lost", "Workers", "serve"]
+
+_HEADER = struct.Struct("<Q")
+_MEMORY = 4 << 30
+
+
+class Lost(str):
+    """In place of a result: ``timeout`` or ``crash``."""
+
+
+class Workers:
+    """Runs a function over many items in child processes; a context manager.
+
+    Args:
+        task: ``"module:function"``, called as ``function(items, *settings)`` with a list of items, and giving a list of
+            as many results.
+        settings: more arguments, the same for all; plain data.
+        processes: how many; 0 calls the function here, without protection; None is one for each core.
+        seconds: that one item may take.
+    """
+
+    def __init__(self, task: str, *settings: Any, processes: int | None = None, seconds: float = 10.0) -> None:
+        self.count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        if processes is not None:
+            self.count = processes
+        self._task, self._settings, self._seconds = task, settings, seconds
+        self._idle: SimpleQueue[_Child] = SimpleQueue()
+        self._children = [_Child(task, settings) for _ in range(self.count)]
+        for child in self._children:
+            self._idle.put(child)
+        self._threads = ThreadPoolExecutor(max(1, self.count))
+
+    def __enter__(self) -> Workers:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for child in self._children:
+            child.stop()
+        self._threads.shutdown(cancel_futures=True)
+
+    def map(self, chunks: Iterable[Sequence[Any]]) -> Iterator[list[Any]]:
+        """The results for each chunk, in order; `Lost` for items that hang or crash. Few chunks are read ahead."""
+        if not self.count:
+            function = _find(self._task)
+            for chunk in chunks:
+                yield function(list(chunk), *self._settings)
+            return
+        waiting: deque[Future[list[Any]]] = deque()
+        for chunk in chunks:
+            waiting.append(self._threads.submit(self._run, list(chunk)))
+            if len(waiting) > 2 * self.count:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+    def _run(self, items: list[Any]) -> list[Any]:
+        child = self._idle.get()
+        try:
+            found = child.call(items, self._seconds + 0.05 * len(items))
+            if isinstance(found, Lost):
+                singles = [child.call([item], self._seconds) for item in items]
+                return [each if isinstance(each, Lost) else each[0] for each in singles]
+            return found
+        finally:
+            self._idle.put(child)
+
+
+class _Child:
+    """One process, started when it is first needed and again after it was lost."""
+
+    def __init__(self, task: str, settings: tuple[Any, ...]) -> None:
+        self._first = (task, settings)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._stopped = False
+
+    def call(self, items: list[Any], seconds: float) -> list[Any] | Lost:
+        process = self._process or self._start()
+        assert process.stdin is not None
+        assert process.stdout is not None
+        late = threading.Event()
+
+        def end() -> None:
+            late.set()
+            process.kill()
+
+        clock = threading.Timer(seconds, end)
+        clock.start()
+        try:
+            _send(process.stdin, items)
+            answer = _receive(process.stdout)
+        except (OSError, EOFError):
+            self._discard()
+            return Lost("timeout" if late.is_set() else "crash")
+        finally:
+            clock.cancel()
+        if isinstance(answer, str):
+            raise RuntimeError(f"in a worker process:\n{answer}")
+        return answer  # type: ignore[no-any-return]
+
+    def stop(self) -> None:
+        self._stopped = True
+        self._discard()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        if self._stopped:
+            raise RuntimeError("these workers have been stopped")
+        process = subprocess.Popen(
+            [sys.executable, "-c", "from suffuse_molecule.workers import serve; serve()"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"},
+        )
+        self._process = process
+        assert process.stdin is not None
+        assert process.stdout is not None
+        _send(process.stdin, self._first)
+        _receive(process.stdout)  # it is ready: the clock of an item does not count the imports
+        return process
+
+    def _discard(self) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.kill()
+        process.wait()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(OSError):  # what was still to be written has no reader
+                    pipe.close()
+
+
+def serve() -> None:
+    """The life of a child: a task, then chunks until the pipe ends."""
+    import traceback
+
+    source = sys.stdin.buffer
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what anything prints must not get among the answers
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends us in order
+    RDLogger.DisableLog("rdApp.*")
+    _limit_memory()
+    task, settings = _receive(source)
+    function = _find(task)
+    _send(answers, None)
+    while True:
+        try:
+            items = _receive(source)
+        except EOFError:
+            return
+        try:
+            answer: Any = function(items, *settings)
+        except MemoryError:
+            os._exit(1)
+        except Exception:
+            answer = traceback.format_exc()
+        _send(answers, answer)
+
+
+def _limit_memory() -> None:
+    try:
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, resource.getrlimit(resource.RLIMIT_AS)[1]))
+    except (ImportError, ValueError, OSError):  # not on this system
+        pass
+
+
+def _find(task: str) -> Callable[..., list[Any]]:
+    module, _, name = task.partition(":")
+    function: Callable[..., list[Any]] = getattr(importlib.import_module(module), name)
+    return function
+
+
+def _send(stream: IO[bytes], value: Any) -> None:
+    data = pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
+    stream.write(_HEADER.pack(len(data)) + data)
+    stream.flush()
+
+
+def _receive(stream: IO[bytes]) -> Any:
+    header = stream.read(_HEADER.size)
+    if len(header) < _HEADER.size:
+        raise EOFError
+    (size,) = _HEADER.unpack(header)
+    data = stream.read(size)
+    if len(data) < size:
+        raise EOFError
+    return pickle.loads(data)  # from our own child, through a pipe that nobody else has

@@ -1,0 +1,76 @@
+"""Chemistry in child processes: answers come in order, and what hangs or kills is named and costs nothing else."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+pytest.importorskip("rdkit")
+
+from suffuse_molecule.workers import Lost, Workers
+
+TASK = "worker_tasks:work"
+
+
+def run(chunks: list[list[object]], *, processes: int = 1, seconds: float = 30.0, extra: int = 0) -> list[list[object]]:
+    with Workers(TASK, extra, processes=processes, seconds=seconds) as workers:
+        return list(workers.map(chunks))
+
+
+def test_answers_come_in_order_from_any_number_of_processes() -> None:
+    chunks: list[list[object]] = [[place, place + 1] for place in range(0, 40, 2)]
+    expected = [[2 * value + 1 for value in chunk] for chunk in chunks]  # type: ignore[operator]
+    assert run(chunks, processes=2, extra=1) == run(chunks, processes=0, extra=1) == expected
+
+
+def test_what_hangs_or_kills_is_lost_alone() -> None:
+    """A chunk is cut into single items when it is lost; all the others keep their answers."""
+    found = run([[1, "die", 2], [3], [4, "hang"], [5]], seconds=1.0)
+    assert found == [[2, "crash", 4], [6], [8, "timeout"], [10]]
+    assert [isinstance(each, Lost) for each in found[0]] == [False, True, False]
+
+
+def test_few_chunks_are_read_ahead() -> None:
+    """A file of millions of lines must not be read before it is worked on."""
+    read = 0
+
+    def chunks() -> object:
+        nonlocal read
+        for place in range(50):
+            read = place + 1
+            yield [place]
+
+    with Workers(TASK, processes=1) as workers:
+        answers = workers.map(chunks())  # type: ignore[arg-type]
+        assert next(answers) == [0]
+        assert read <= 4
+        assert len(list(answers)) == 49
+
+
+def test_a_mistake_of_ours_is_not_taken_for_a_bad_molecule() -> None:
+    with pytest.raises(RuntimeError, match="a mistake"):
+        run([["fail"]])
+
+
+def test_nothing_is_left_running() -> None:
+    with Workers(TASK, processes=1) as workers:
+        assert list(workers.map([[1]])) == [[2]]
+        (child,) = workers._children
+        process = child._process
+        assert process is not None
+        process.send_signal(signal.SIGINT)  # as Ctrl-C does to all of a terminal's processes
+        assert list(workers.map([[2]])) == [[4]]
+        assert process.poll() is None
+    assert process.poll() is not None
+
+
+def test_children_start_without_torch() -> None:
+    """They are many, short-lived and limited in memory."""
+    modules = "suffuse_molecule.data.library, suffuse_molecule.examination, suffuse_molecule.workers"
+    code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    assert subprocess.run([sys.executable, "-c", code], env=environment, check=False).returncode == 0
