@@ -25,6 +25,7 @@ BENCHMARKS = {
     "digits": "Digits, the embedded default",
     "emoji": "Emoji in colour",
     "fashion": "Fashion-MNIST",
+    "nci": "Small molecules, the embedded default",
 }
 """Module in this package -> what it measures. Each has a docstring that says how, and a function ``measure``."""
 

@@ -22,13 +22,7 @@ DATA = "$SUFFUSE_DATA"
 """Stands in overrides for the folder of data that are not part of the project."""
 
 STAGES = ("train", "sample", "evaluate", "report")
-QUICK = [
-    "trainer.steps=20",
-    "trainer.batch_size=16",
-    "trainer.warmup=5",
-    "sampler.steps=4",
-    "metric.epochs=1",
-]
+QUICK = ["trainer.steps=20", "trainer.batch_size=16", "trainer.warmup=5", "sampler.steps=4"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,12 +34,14 @@ class Experiment:
         overrides: what follows ``suffuse train``, the seed apart.
         seeds: one run for each.
         draws: samples of an evaluation.
+        quick: more overrides for a trial that shows that it runs.
     """
 
     name: str
     overrides: Sequence[str]
     seeds: Sequence[int]
     draws: int
+    quick: Sequence[str] = ("metric.epochs=1",)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +65,7 @@ def conduct(experiment: Experiment, options: Options) -> tuple[list[Outcome], Fi
     Raises:
         Skipped: the data are not here.
     """
-    overrides = [*experiment.overrides, *(QUICK if options.quick else [])]
+    overrides = [*experiment.overrides, *([*QUICK, *experiment.quick] if options.quick else [])]
     draws = 200 if options.quick else experiment.draws
     seeds = experiment.seeds[:1] if options.quick else experiment.seeds
     words = [word.replace(DATA, str(_data())) if DATA in word else word for word in overrides]

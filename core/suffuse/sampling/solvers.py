@@ -230,7 +230,7 @@ class Heun(Solver):
 
     Args:
         churn: S_churn of the paper, spread over the steps; 0 is deterministic.
-        churn_range: (low, high) in sigma / alpha; S_tmin and S_tmax.
+        churn_range: (low, high) in sigma / alpha, S_tmin and S_tmax; None is everywhere.
         churn_noise: S_noise, the standard deviation of the noise that is added, 1 or a little more.
 
     References:
@@ -238,14 +238,14 @@ class Heun(Solver):
     """
 
     churn: float = 0.0
-    churn_range: tuple[float, float] = (0.0, math.inf)
+    churn_range: tuple[float, float] | None = None
     churn_noise: float = 1.0
     order = 2
 
     def __post_init__(self) -> None:
         if not 0 <= self.churn < math.inf:
             raise ConfigError(f"sampler.churn={self.churn}: must be a number from 0 up")
-        if not 0 <= self.churn_range[0] < self.churn_range[1]:
+        if self.churn_range is not None and not 0 <= self.churn_range[0] < self.churn_range[1]:
             raise ConfigError(f"sampler.churn_range={list(self.churn_range)}: must be [low, high], low below high")
         if not 0 < self.churn_noise < 10:
             raise ConfigError(f"sampler.churn_noise={self.churn_noise}: must lie between 0 and 10")
@@ -262,7 +262,7 @@ class Heun(Solver):
         lift = math.log1p(min(self.churn / max(len(grid) - 1, 1), math.sqrt(2) - 1))
         levels = _log_snrs(grid, reference)
         above = _clocks([log_snr - lift for log_snr in levels], reference) if lift else grid
-        low, high = self.churn_range
+        low, high = self.churn_range or (0.0, math.inf)
         for at, to, level, goal, noisier in zip(grid, grid[1:], levels, levels[1:], above, strict=False):
             start = at
             if lift and low <= math.exp(-level) <= high and level - lift >= reference.log_snr_min:
