@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 from torch import Tensor
@@ -25,6 +25,7 @@ __all__ = [
     "DataSource",
     "Decoder",
     "Evaluation",
+    "Gap",
     "Item",
     "Measurement",
     "Metric",
@@ -59,6 +60,18 @@ class Measurement(NamedTuple):
 
     value: Tensor
     operator: Callable[[State], Tensor]
+
+
+class Gap(NamedTuple):
+    """A part of one sample that is to be made anew.
+
+    Args:
+        unknown: of bool, true where that is; a given field of which anything is unknown counts as unknown altogether.
+        join: from a decoded sample to one in which all that is known is exactly as it was given.
+    """
+
+    unknown: State
+    join: Callable[[Any], Any]
 
 
 class Split(ABC):
@@ -118,6 +131,8 @@ class Decoder(ABC):
 
     suffix: str
     """Of the files that `save` writes, with the dot."""
+    tasks: ClassVar[Mapping[str, str]] = {}
+    """What people in this field call a task of ``suffuse sample``, to the task's own name."""
 
     @abstractmethod
     def fields(self, train: Split) -> dict[str, Field]:
@@ -155,6 +170,23 @@ class Decoder(ABC):
         Raises:
             DataError: the file is missing or does not fit.
         """
+
+    def gap(self, value: Any, mask: Path | None, fields: Mapping[str, Field]) -> Gap:
+        """What is unknown of a loaded value: what a file marks or, without one, what the value does not reach to.
+
+        By default values are whole and decoded samples stay as they are.
+
+        Raises:
+            DataError: the mask is missing or does not fit, or there is nothing unknown.
+            ConfigError: there is no mask, and the values of this decoder are always whole.
+        """
+        if mask is None:
+            raise ConfigError("task=inpaint needs mask=FILE, which marks the part to make anew")
+        return Gap(self.load_mask(mask, fields), lambda made: made)
+
+    def obstacle(self, task: str, fields: Mapping[str, Field]) -> str | None:
+        """Why a run with these fields cannot do one of `tasks`, and how to train one that can; None where it can."""
+        return None
 
     def measure(self, path: Path, fields: Mapping[str, Field]) -> Measurement:
         """A file that is coarser than a sample, such as a smaller picture, and how a sample becomes as coarse.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -261,6 +261,7 @@ class Model:
         denoiser: Guidable | None = None,
         begin: Callable[[Seeds], State] | None = None,
         start: float = 1.0,
+        absent: Collection[str] | None = None,
         hooks: Callable[[Seeds], Sequence[Hook]] | None = None,
         resample: Resample | None = None,
         progress: Callable[[int], None] | None = None,
@@ -281,6 +282,7 @@ class Model:
             denoiser: what is asked in place of `guided`.
             begin: (seeds) -> the state at ``start``; pure noise, with nothing given, by default.
             start: where on the clock to begin.
+            absent: given fields of which nothing is known; by default all, or with ``begin`` none.
             hooks: (seeds) -> hooks of one batch.
             resample: ways back to noise, for filling in.
             progress: called with the number of samples done.
@@ -291,7 +293,8 @@ class Model:
         self.denoiser.eval()
         denoise = denoiser or self.guided(recipe)
         grid = self.grid(recipe, start)
-        absent = [name for name in self.fields if self.process.frozen(name) and begin is None]
+        if absent is None:
+            absent = [name for name in self.fields if self.process.frozen(name) and begin is None]
         if sizes is None and self.sizes is not None and begin is None:
             sizes = self.sizes.draw(seed, indices)
         batches, order, done = [], [], 0

@@ -252,7 +252,9 @@ class SampleSettings(_RunSettings):
         out: where the samples go; None is a new folder in the run.
         task: None draws from noise, ``vary`` starts from ``input``, ``inpaint`` makes the part under ``mask`` anew,
             ``upscale`` enlarges ``input``, ``interpolate`` goes from ``input`` to ``other`` in ``n`` samples,
-            ``reconstruct`` finds the noise of ``input`` and makes it again.
+            ``reconstruct`` finds the noise of ``input`` and makes it again, ``given`` keeps the given fields of
+            ``input`` and makes the rest. A decoder may have names of its own for them, so that the name, and what goes
+            with it, is checked where the decoder is known.
         strength: how far ``vary`` goes back towards noise.
         resample: of ``inpaint``.
         measurement: of ``upscale``.
@@ -264,7 +266,7 @@ class SampleSettings(_RunSettings):
     indices: list[Annotated[int, Range(least=0)]] | None = None
     condition: dict[str, Any] = field(default_factory=dict)
     out: str | None = None
-    task: Literal["vary", "inpaint", "upscale", "interpolate", "reconstruct"] | None = None
+    task: str | None = None
     input: str | None = None
     other: str | None = None
     mask: str | None = None
@@ -277,16 +279,12 @@ class SampleSettings(_RunSettings):
         super().__post_init__()
         if self.task and self.input is None:
             raise ConfigError(f"task={self.task} needs input=FILE")
-        if self.task == "inpaint" and self.mask is None:
-            raise ConfigError("task=inpaint needs mask=FILE, which marks the part to make anew")
-        if self.task == "interpolate" and (self.other is None or self.n < 2):
-            raise ConfigError("task=interpolate needs other=FILE to go to, and n=2 or more")
         if self.task is None and self.input:
-            raise ConfigError("input needs a task: task=vary, inpaint, upscale, interpolate or reconstruct")
+            raise ConfigError("input needs a task: task=vary, inpaint, upscale, interpolate, reconstruct or given")
         for key, task in (("mask", "inpaint"), ("other", "interpolate")):
-            if getattr(self, key) is not None and self.task != task:
+            if self.task is None and getattr(self, key) is not None:
                 raise ConfigError(f"{key} belongs to task={task}")
-        if self.task != "inpaint" and self.resample.repeats != 1:
+        if self.task is None and self.resample.repeats != 1:
             raise ConfigError("resample.repeats belongs to task=inpaint")
 
 

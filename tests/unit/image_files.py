@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 import torch
+from data_files import everything, one_line, size, write_csv
 from PIL import Image
 
 from suffuse.data import Split
-from suffuse.errors import SuffuseError
 
 __all__ = [
     "by_colour",
@@ -45,26 +43,6 @@ def tree(root: Path, count: int = 12, classes: tuple[str, ...] = ("cat", "dog"))
         folder.mkdir(parents=True, exist_ok=True)
         picture(index).save(folder / f"{index}.png")
     return root
-
-
-def write_csv(path: Path, header: list[str], *rows: list[Any]) -> Path:
-    with path.open("w", newline="", encoding="utf-8") as stream:
-        csv.writer(stream).writerows([header, *rows])
-    return path
-
-
-def everything(source: Any) -> list[Any]:
-    return [split[index] for split in (source.train, source.heldout) for index in range(len(split))]
-
-
-def size(source: Any) -> tuple[int, int]:
-    return len(source.train), len(source.heldout)
-
-
-def one_line(error: pytest.ExceptionInfo[SuffuseError]) -> str:
-    text = str(error.value)
-    assert "\n" not in text
-    return text
 
 
 def check_gather(split: Split) -> None:

@@ -229,7 +229,6 @@ def test_samplers_of_a_run_are_left_alone_unless_chosen() -> None:
     [
         ({"n": 0}, "n=0"),
         ({"indices": [0, -1]}, "indices"),
-        ({"task": "inpaint", "input": "a.png"}, "mask=FILE"),
         ({"task": "vary"}, "input=FILE"),
         ({"mask": "m.png"}, "task="),
         ({"strength": 0}, "strength=0"),

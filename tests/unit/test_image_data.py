@@ -16,7 +16,6 @@ from PIL import Image
 from suffuse.conditions import ClassLabel
 from suffuse.errors import ConfigError, DataError
 from suffuse_image.data import Digits, Folder, Idx, ImageSplit
-from suffuse_image.data.splits import held_out_by_key
 
 # Splits
 
@@ -77,28 +76,6 @@ def test_a_very_long_picture_does_not_fill_the_memory(tmp_path: Path) -> None:
 def test_iteration_ends(tmp_path: Path) -> None:
     split = Folder(path=tree(tmp_path), size=6).train
     assert len(list(split)) == len(split)  # type: ignore[call-overload]
-
-
-def test_held_out_samples_stay_when_others_come() -> None:
-    names = [f"{index}.png" for index in range(2000)]
-    few, many = (dict(zip(part, held_out_by_key(part, 0.2), strict=True)) for part in (names[:1000], names))
-    assert all(few[name] == many[name] for name in names[:1000])
-    assert 0.17 < sum(many.values()) / 2000 < 0.23
-
-
-def test_small_sets_keep_both_sides_and_zero_means_none() -> None:
-    for count in range(2, 12):
-        names = [f"{index}" for index in range(count)]
-        assert 0 < held_out_by_key(names, 0.01).sum() < count
-        assert 0 < held_out_by_key(names, 0.99).sum() < count
-        assert not held_out_by_key(names, 0).any()
-    assert not held_out_by_key(["one"], 0.5).any()
-
-
-@pytest.mark.parametrize("share", [-0.1, 1, 1.5])
-def test_a_share_that_is_none_is_refused(share: float) -> None:
-    with pytest.raises(ConfigError, match=r"data\.heldout"):
-        Digits(heldout=share)
 
 
 # Digits

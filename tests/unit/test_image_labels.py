@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import pickle
-import unicodedata
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from image_files import by_colour, coloured, everything, one_line, plain, size, tree, write_csv
+from image_files import by_colour, coloured, everything, plain, size, tree, write_csv
 
 from suffuse.conditions import ClassLabel, Scalar
 from suffuse.errors import ConfigError, DataError
@@ -25,11 +24,6 @@ def test_the_top_subfolder_is_the_class(tmp_path: Path) -> None:
     source = Folder(path=tmp_path, size=8, mode="grey")
     assert source.train.conditions == {"label": ClassLabel(("cat", "dog"))}
     assert {int(i.value[0, 0, 0]): i.condition["label"] for i in everything(source)} == {1: 0, 2: 1}
-
-
-def test_classes_with_numbers_for_names_are_in_their_order(tmp_path: Path) -> None:
-    source = Folder(path=tree(tmp_path, 12, ("0", "1", "2", "10", "11")), size=6)
-    assert source.train.conditions == {"label": ClassLabel(("0", "1", "2", "10", "11"))}
 
 
 def test_a_flat_folder_has_no_classes_and_a_shared_folder_is_passed_through(tmp_path: Path) -> None:
@@ -83,12 +77,6 @@ def test_a_row_for_an_unknown_file_is_left_out_with_a_warning(tmp_path: Path) ->
         Folder(path=coloured(tmp_path / "p"), size=8, labels=table)
 
 
-def test_labels_that_fit_no_picture_are_an_error(tmp_path: Path) -> None:
-    table = write_csv(tmp_path / "labels.csv", ["file", "kind"], ["x.png", "a"])
-    with pytest.raises(DataError, match=r"its first row names 'x\.png', the first picture is '0\.png'"):
-        Folder(path=coloured(tmp_path / "p"), size=8, labels=table)
-
-
 def test_a_missing_column_is_answered_with_those_there_are(tmp_path: Path) -> None:
     table = write_csv(tmp_path / "labels.csv", ["file", "kind", "age"], *[[f"{i}.png", "a", 1] for i in range(10)])
     coloured(tmp_path / "p")
@@ -101,48 +89,6 @@ def test_a_missing_column_is_answered_with_those_there_are(tmp_path: Path) -> No
     ):
         with pytest.raises(ConfigError, match=rf"data\.{key}=knid: .* it has file, kind, age; did you mean 'kind'"):
             Folder(path=tmp_path / "p", size=8, labels=table, **{key: value})
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"", "a header"),
-        (b"file\n0.png\n", "a header"),
-        (b"file,kind\n0.png,a\n0.png,b\n", r"'0\.png' has two rows"),
-        (b"file,kind\n0.png,caf\xe9\n", "UTF-8"),
-        (b"file,kind\n", "it has no rows"),
-    ],
-)
-def test_a_csv_that_cannot_be_used_is_named(tmp_path: Path, content: bytes, message: str) -> None:
-    path = tmp_path / "labels.csv"
-    path.write_bytes(content)
-    with pytest.raises(DataError, match=message) as error:
-        Folder(path=coloured(tmp_path / "p"), size=8, labels=path)
-    assert str(path) in one_line(error)
-
-
-def test_a_missing_csv_and_a_number_that_is_none_are_named(tmp_path: Path) -> None:
-    coloured(tmp_path / "p")
-    with pytest.raises(DataError, match=r"data\.labels=.*none\.csv: no such file"):
-        Folder(path=tmp_path / "p", labels=tmp_path / "none.csv")
-    table = write_csv(tmp_path / "labels.csv", ["file", "age"], *[[f"{i}.png", "old"] for i in range(10)])
-    with pytest.raises(DataError, match=r"labels\.csv: age of '0\.png' is 'old', not a number"):
-        Folder(path=tmp_path / "p", size=8, labels=table, numbers="age")
-
-
-def test_empty_columns_and_conditions_of_one_name_are_refused(tmp_path: Path) -> None:
-    table = write_csv(tmp_path / "labels.csv", ["file", "a b", "a-b"], *[[f"{i}.png", "x", ""] for i in range(10)])
-    coloured(tmp_path / "p")
-    with pytest.raises(DataError, match=r"labels\.csv: the column a-b is empty"):
-        Folder(path=tmp_path / "p", size=8, labels=table, classes="a-b")
-    with pytest.raises(ConfigError, match="one name: a_b, a_b"):
-        Folder(path=tmp_path / "p", size=8, labels=table, classes=["a b", "a-b"])
-
-
-def test_accents_match_however_they_are_stored(tmp_path: Path) -> None:
-    plain(tmp_path / "p" / unicodedata.normalize("NFD", "é.png"), 1, "L")
-    table = write_csv(tmp_path / "labels.csv", ["\ufefffile", "kind"], [unicodedata.normalize("NFC", "é.png"), "a"])
-    assert by_colour(Folder(path=tmp_path / "p", size=8, mode="grey", labels=table)) == {1: {"kind": 0}}
 
 
 def test_only_and_group(tmp_path: Path) -> None:
@@ -194,15 +140,10 @@ def test_a_lazy_archive_can_be_sent_to_a_worker(tmp_path: Path) -> None:
     assert torch.equal(copy.gather([0, 1, 2]).values, split.gather([0, 1, 2]).values)
 
 
-def test_a_damaged_member_is_left_out_and_a_damaged_archive_refused(tmp_path: Path) -> None:
+def test_a_damaged_member_is_left_out(tmp_path: Path) -> None:
     path = archive(tree(tmp_path / "p", 20), tmp_path / "p.zip")
     data = bytearray(path.read_bytes())
     data[100] ^= 0xFF
     path.write_bytes(data)
     with pytest.warns(UserWarning, match=r"1 of 20 pictures are bad.*p\.zip"):
         assert sum(size(Folder(path=path, size=6))) == 19
-    entry = data.index(b"PK\x01\x02")
-    data[entry : entry + 4] = b"XXXX"
-    path.write_bytes(data)
-    with pytest.raises(DataError, match="damaged zip archive"):
-        Folder(path=path, size=6)

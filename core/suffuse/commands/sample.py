@@ -42,6 +42,8 @@ def sample(config: dict[str, Any], directory: Path | None = None) -> Path:
             **job.draw,
         )
     values = model.decoder.decode(state)
+    if job.join is not None:
+        values = [job.join(value) for value in values]
     words = captions(model.conditions, job.asked, len(job.indices))
     off = job.compare(state) if job.compare else None
     files = []

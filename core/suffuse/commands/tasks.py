@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from suffuse.editing import Replace, between, fresh, noised
-from suffuse.errors import ConfigError
+from suffuse.errors import ConfigError, suggest
 from suffuse.guidance import Guidable, PosteriorSampling
 from suffuse.model import Model, Recipe
 from suffuse.sampling import Resample, Seeds, invert
@@ -29,6 +29,7 @@ class Job:
         draw: what `Model.draw` is told beside the usual.
         before: evaluations that were taken once, before any sample.
         compare: from the samples to how far they are from what they should be, by field.
+        join: from a decoded sample to one that keeps what was known of it exactly.
     """
 
     indices: Sequence[int]
@@ -37,6 +38,7 @@ class Job:
     draw: Mapping[str, Any] = field(default_factory=dict)
     before: int = 0
     compare: Callable[[State], dict[str, float]] | None = None
+    join: Callable[[Any], Any] | None = None
 
 
 def prepare(config: Mapping[str, Any], model: Model, recipe: Recipe) -> Job:
@@ -45,9 +47,9 @@ def prepare(config: Mapping[str, Any], model: Model, recipe: Recipe) -> Job:
     Raises:
         SuffuseError: a setting, a file or the run is not fit for the task.
     """
-    task = config.get("task")
+    task = _task(config, model)
     indices = _indices(config)
-    asked = model.asked(_condition(config, model), indices)
+    asked = model.asked(_condition(config, task, model), indices)
     guided = model.guided(recipe)
     plain = Job(indices=indices, asked=asked, evaluations=model.evaluations(recipe), draw={"denoiser": guided})
     return _TASKS[task](config, model, recipe, guided, plain) if task else plain
@@ -64,21 +66,38 @@ def _vary(config: Mapping[str, Any], model: Model, recipe: Recipe, guided: Guida
 
 
 def _inpaint(config: Mapping[str, Any], model: Model, recipe: Recipe, guided: Guidable, plain: Job) -> Job:
-    given = _given(config, "input", model)
-    unknown = model.decoder.load_mask(Path(config["mask"]), model.fields)
+    process, decoder = model.process, model.decoder
+    value = decoder.load(Path(config["input"]), model.fields)
+    gap = decoder.gap(value, Path(config["mask"]) if config["mask"] else None, model.fields)
+    given = decoder.encode([value])
+    # A given field is known as a whole or not at all: one that has seen the gap would give it away.
+    absent = [name for name, part in gap.unknown.items() if process.frozen(name) and part.any()]
+    given = given.replace(
+        **{name: process.processes[name].absent(given[name], model.fields[name], given.mask) for name in absent}
+    )
+    made = State({name: part for name, part in gap.unknown.items() if not process.frozen(name)})
     device = next(model.denoiser.parameters()).device
-    hook = Replace(given.to(device), unknown.to(device), model.fields)
+    hook = Replace(given.to(device), made.to(device), model.fields)
     resample = Resample(**config["resample"])
     return replace(
         plain,
         evaluations=model.evaluations(recipe, resample=resample),
         draw={
             **plain.draw,
-            "begin": fresh(given, model.process),
+            "begin": fresh(given, process),
+            "absent": absent,
             "hooks": lambda seeds: [hook],
             "resample": resample,
         },
+        join=gap.join,
     )
+
+
+def _from_given(config: Mapping[str, Any], model: Model, recipe: Recipe, guided: Guidable, plain: Job) -> Job:
+    if not any(map(model.process.frozen, model.fields)):
+        raise ConfigError(f"task={config['task']}: this run was trained without given fields")
+    begin = fresh(_given(config, "input", model), model.process)
+    return replace(plain, draw={**plain.draw, "begin": begin})
 
 
 def _upscale(config: Mapping[str, Any], model: Model, recipe: Recipe, guided: Guidable, plain: Job) -> Job:
@@ -105,7 +124,9 @@ def _reconstruct(config: Mapping[str, Any], model: Model, recipe: Recipe, guided
 
 def _interpolate(config: Mapping[str, Any], model: Model, recipe: Recipe, guided: Guidable, plain: Job) -> Job:
     last = config["n"] - 1
-    if last < 1 or max(plain.indices) > last:
+    if config["other"] is None or last < 1:
+        raise ConfigError("task=interpolate needs other=FILE to go to, and n=2 or more")
+    if max(plain.indices) > last:
         raise ConfigError(
             f"n={config['n']}: task=interpolate makes samples 0 to n - 1, of which the ends are the inputs"
         )
@@ -125,7 +146,29 @@ _TASKS: Mapping[str, Callable[..., Job]] = {
     "upscale": _upscale,
     "reconstruct": _reconstruct,
     "interpolate": _interpolate,
+    "given": _from_given,
 }
+_BELONGS = {"mask": "inpaint", "other": "interpolate"}
+
+
+def _task(config: Mapping[str, Any], model: Model) -> str | None:
+    """The task in the core's own words, once everything that was set belongs to it; None for no task."""
+    asked = config.get("task")
+    if not asked:
+        return None
+    known = {**{name: name for name in _TASKS}, **model.decoder.tasks}
+    if asked not in known:
+        raise ConfigError(f"task={asked}: known are {', '.join(known)}{suggest(asked, known)}")
+    task = known[asked]
+    for key, owner in _BELONGS.items():
+        if config[key] is not None and task != owner:
+            raise ConfigError(f"{key} belongs to task={owner}")
+    if task != "inpaint" and config["resample"]["repeats"] != 1:
+        raise ConfigError("resample.repeats belongs to task=inpaint")
+    obstacle = model.decoder.obstacle(asked, model.fields)
+    if obstacle is not None:
+        raise ConfigError(f"task={asked}: {obstacle}")
+    return task
 
 
 def _indices(config: Mapping[str, Any]) -> Sequence[int]:
@@ -139,13 +182,12 @@ def _indices(config: Mapping[str, Any]) -> Sequence[int]:
     return range(config["n"])
 
 
-def _condition(config: Mapping[str, Any], model: Model) -> dict[str, Any]:
+def _condition(config: Mapping[str, Any], task: str | None, model: Model) -> dict[str, Any]:
     """What samples are asked for; where the input says what they are, a class that is not mentioned is unknown."""
     condition = dict(config.get("condition") or {})
-    task = config.get("task")
-    if task not in ("upscale", "reconstruct", "interpolate"):
+    if task not in ("upscale", "reconstruct", "interpolate", "given"):
         return condition
-    if task != "upscale":
+    if task in ("reconstruct", "interpolate"):
         for name, value in condition.items():
             if isinstance(value, list):
                 raise ConfigError(f"condition.{name}={value}: task={task} takes one value for all samples")

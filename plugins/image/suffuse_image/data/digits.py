@@ -8,7 +8,8 @@ import torch
 from suffuse.conditions import ClassLabel
 from suffuse.data import DataSource
 from suffuse.errors import PluginError
-from suffuse_image.data.splits import ImageSplit, check_share, held_out_by_class
+from suffuse.splits import check_share, held_out_by_class
+from suffuse_image.data.splits import ImageSplit
 
 __all__ = ["Digits"]
 

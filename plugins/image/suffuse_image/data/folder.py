@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from suffuse.conditions import Condition
 from suffuse.data import DataSource
 from suffuse.errors import ConfigError, DataError
-from suffuse_image.data import labels as known_of
-from suffuse_image.data.files import Files, common_folder, open_files
-from suffuse_image.data.pictures import MAX_PIXELS, Pixels8, Preparation
+from suffuse.files import Files, common_folder, open_files, top_folder
+from suffuse.splits import check_share, held_out_by_key
+from suffuse.tables import Known, column_names, conditions_of, gaps_in, read_table
+from suffuse_image.data.pictures import MAX_PIXELS, SUFFIXES, Pixels8, Preparation
 from suffuse_image.data.reading import Reading, load_images
-from suffuse_image.data.splits import ImageSplit, check_share, held_out_by_key
+from suffuse_image.data.splits import ImageSplit
 
 __all__ = ["Folder"]
 
@@ -22,7 +23,7 @@ class Folder(DataSource):
     """Every PNG, JPEG, WebP, BMP and GIF (first frame) below ``path``.
 
     Without ``labels`` the top subfolder is the class, as condition ``label``; where all pictures share one
-    folder it is passed through. With ``labels`` each chosen column of the CSV file is a condition of that
+    folder it is passed through. With ``labels`` each chosen column of the manifest is a condition of that
     name; a picture without a row, or with an empty cell, is one of which that is not known.
 
     Args:
@@ -33,7 +34,7 @@ class Folder(DataSource):
         mode: ``rgb`` or ``grey``.
         background: the colour behind transparent pixels, a CSS name or ``#rrggbb``.
         flip: mirror training images from left to right in half the cases.
-        labels: a CSV file in UTF-8 with a header.
+        labels: a manifest: CSV in UTF-8 with a header, or JSONL.
         file_column: its column of file names, relative to ``path``; the first one by default.
         classes: its columns that become classes; the second one by default, where ``numbers`` is empty too.
         numbers: its columns that become numbers.
@@ -80,15 +81,26 @@ class Folder(DataSource):
         preparation = Preparation(size=size, crop=crop, mode=mode, background=background, max_pixels=max_pixels)
         reading = Reading(cache=cache, cache_limit=cache_limit, check=check, max_bad_share=max_bad_share)
         root = Path(path).expanduser()
-        files = open_files(root)
+        files = open_files(root, SUFFIXES, "picture")
         names, shared = files.names, common_folder(files.names)
-        table = matched = None
+        chosen, measured = column_names(classes), column_names(numbers)
+        known: list[Known]
         if labels is not None:
-            table = known_of.read_table(Path(labels).expanduser(), file_column)
-            matched = table.align(names, shared)
-            names, matched = _filter(names, matched, table, only or {})
+            table = read_table(Path(labels).expanduser(), file_column)
+            known, notices = table.align(names, shared, "picture")
+            for notice in notices:
+                warnings.warn(notice, stacklevel=2)
+            table.check(list(only or ()), "only")
+            table.check(column_names(group or ()), "group")
+            table.check(chosen, "classes")
+            table.check(measured, "numbers")
+            names, known = _filter(names, known, only or {}, table.path)
+            chosen, origin = chosen if chosen or measured else table.labels[:1], table.path
         elif classes or numbers or only or group or file_column:
             raise ConfigError("data.classes, numbers, only, group and file_column are columns of data.labels; set that")
+        else:
+            known = [{"label": top_folder(name, shared)} for name in names]
+            chosen, origin = ("label",) if any(facts["label"] for facts in known) else (), root
         pictures = _Pictures(files, names, preparation)
         images, good = load_images(
             count=len(names),
@@ -98,24 +110,19 @@ class Folder(DataSource):
             reading=reading,
             origin=str(root),
         )
-        held = held_out_by_key([_key(names, matched, table, group, row) for row in good], share)
-        conditions: Mapping[str, Condition]
-        columns: Mapping[str, Sequence[Any]]
-        if table is None or matched is None:
-            conditions, columns = _by_subfolder(names, shared)
-        else:
-            chosen, measured = _columns(classes), _columns(numbers)
-            if not chosen and not measured:
-                chosen = tuple(column for column in table.columns if column != table.file_column)[:1]
-            conditions, columns = known_of.conditions_of(table, matched, chosen, measured, good[~held])
-        known_of.warn_of_gaps(str(root), columns, good)
+        held = held_out_by_key([known[row].get(group or "", "") or names[row] for row in good], share)
+        conditions, values = conditions_of(
+            known, chosen, measured, good[~held], names=names, origin=str(origin), what="picture"
+        )
+        for notice in gaps_in(values, good, str(root)):
+            warnings.warn(notice, stacklevel=2)
         self.train, self.heldout = (
             ImageSplit(
                 images=images,
                 rows=rows,
                 shape=(size, size),
                 conditions=conditions,
-                columns=columns,
+                columns=values,
                 flip=flip,
             )
             for rows in (good[~held], good[held])
@@ -137,33 +144,14 @@ class _Pictures:
         self._preparation.probe(self._files.read(name), name)
 
 
-Rows = list[Mapping[str, str] | None]
-
-
-def _columns(value: Sequence[str] | str) -> tuple[str, ...]:
-    return (value,) if isinstance(value, str) else tuple(value)
-
-
-def _filter(names: list[str], matched: Rows, table: known_of.Table, only: Mapping[str, Any]) -> tuple[list[str], Rows]:
-    table.check(list(only), "only")
+def _filter(
+    names: list[str], known: list[Known], only: Mapping[str, Any], origin: Path
+) -> tuple[list[str], list[Known]]:
     kept = [
-        (name, row)
-        for name, row in zip(names, matched, strict=True)
-        if not only or (row is not None and all(row[column] == str(value) for column, value in only.items()))
+        (name, facts)
+        for name, facts in zip(names, known, strict=True)
+        if all(facts.get(column) == str(value) for column, value in only.items())
     ]
     if not kept:
-        raise DataError(f"{table.path}: no picture has {dict(only)}; see data.only")
-    return [name for name, _ in kept], [row for _, row in kept]
-
-
-def _key(names: list[str], matched: Rows | None, table: known_of.Table | None, group: str | None, row: int) -> str:
-    if group is None or table is None or matched is None:
-        return names[row]
-    table.check([group], "group")
-    line = matched[row]
-    return (line[group] if line else "") or names[row]
-
-
-def _by_subfolder(names: list[str], shared: str) -> tuple[dict[str, Condition], dict[str, list[Any]]]:
-    kind, places = known_of.class_labels(known_of.subfolders(names, shared))
-    return ({"label": kind}, {"label": places}) if kind.names else ({}, {})
+        raise DataError(f"{origin}: no picture has {dict(only)}; see data.only")
+    return [name for name, _ in kept], [facts for _, facts in kept]

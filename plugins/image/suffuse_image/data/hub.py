@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,12 @@ from PIL import Image
 
 from suffuse.conditions import ClassLabel, Condition
 from suffuse.data import DataSource
-from suffuse.errors import ConfigError, DataError, PluginError, suggest
-from suffuse_image.data.labels import class_labels, condition_name, number_scale, warn_of_gaps
+from suffuse.errors import DataError, PluginError
+from suffuse.splits import check_share, held_out_by_key
+from suffuse.tables import check_column, class_labels, condition_name, gaps_in, number_scale
 from suffuse_image.data.pictures import MAX_PIXELS, Pixels8, Preparation
 from suffuse_image.data.reading import Reading, load_images
-from suffuse_image.data.splits import ImageSplit, check_share, held_out_by_key
+from suffuse_image.data.splits import ImageSplit
 
 __all__ = ["Hub"]
 
@@ -80,9 +82,9 @@ class Hub(DataSource):
         reading = Reading(cache=cache, cache_limit=cache_limit, check=check, max_bad_share=max_bad_share)
         parts = [_load(dataset, config, part, revision) for part in (split, test_split) if part is not None]
         for part in parts:
-            _check_column(part, image_column, "image_column", dataset)
+            check_column(image_column, part.column_names, "image_column", dataset)
             if label_column is not None:
-                _check_column(part, label_column, "label_column", dataset)
+                check_column(label_column, part.column_names, "label_column", dataset)
         pictures = _Rows([_undecoded(part, image_column) for part in parts], image_column, dataset, preparation)
         images, good = load_images(
             count=len(pictures),
@@ -101,7 +103,8 @@ class Hub(DataSource):
             cells = [cell for part in parts for cell in part[label_column]]
             feature = parts[0].features.get(label_column)
             conditions[key], columns[key] = _labels(cells, getattr(feature, "names", None), good[~held])
-        warn_of_gaps(dataset, columns, good)
+        for notice in gaps_in(columns, good, dataset):
+            warnings.warn(notice, stacklevel=2)
         self.train, self.heldout = (
             ImageSplit(
                 images=images,
@@ -170,13 +173,6 @@ def _undecoded(part: Any, column: str) -> Any:
     if isinstance(part.features.get(column), datasets.Image):
         return part.cast_column(column, datasets.Image(decode=False))
     return part
-
-
-def _check_column(part: Any, column: str, key: str, name: str) -> None:
-    if column not in part.column_names:
-        known = ", ".join(part.column_names)
-        hint = suggest(column, part.column_names)
-        raise ConfigError(f"data.{key}={column}: {name} has no such column; it has {known}{hint}")
 
 
 def _labels(

@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from suffuse.conditions import ClassLabel
 from suffuse.data import DataSource
 from suffuse.errors import ConfigError, DataError
-from suffuse_image.data.splits import ImageSplit, check_share, held_out_by_class
+from suffuse.splits import check_share, held_out_by_class
+from suffuse_image.data.splits import ImageSplit
 
 __all__ = ["Idx", "read_idx"]
 

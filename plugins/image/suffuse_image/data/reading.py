@@ -14,7 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from suffuse.errors import ConfigError, DataError, suggest
+from suffuse.errors import ConfigError, DataError
+from suffuse.splits import check_choice
 from suffuse_image.data.pictures import Pixels8, Preparation, no_bomb_warnings
 from suffuse_image.data.splits import LazyImages
 
@@ -44,9 +45,7 @@ class Reading:
     max_bad_share: float = 0.1
 
     def __post_init__(self) -> None:
-        if self.cache not in CACHES:
-            known = ", ".join(CACHES)
-            raise ConfigError(f"data.cache={self.cache}: allowed are {known}{suggest(str(self.cache), CACHES)}")
+        check_choice("cache", self.cache, CACHES)
         if not 0 <= self.max_bad_share <= 1:
             raise ConfigError(f"data.max_bad_share={self.max_bad_share}: a share from 0 to 1")
 

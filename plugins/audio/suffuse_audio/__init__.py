@@ -1,0 +1,1 @@
+"""Sounds for suffuse: data sources, backbones, decoders of spectrograms and waveforms, and metrics."""

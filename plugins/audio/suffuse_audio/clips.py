@@ -1,0 +1,40 @@
+"""The value that all of this plugin hands around: some samples of sound, and how many of them make a second."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+__all__ = ["Clip"]
+
+
+@dataclass(frozen=True, eq=False)
+class Clip:
+    """A piece of sound.
+
+    Args:
+        samples: float32 ``[C, T]``, in about [-1, 1].
+        rate: samples in a second.
+        valid: how many of the T are sound; what comes after is silence that fills the clip up to a set length.
+            None where all are.
+    """
+
+    samples: Tensor
+    rate: int
+    valid: int | None = None
+
+    @property
+    def seconds(self) -> float:
+        """The duration, padding included."""
+        return self.samples.shape[-1] / self.rate
+
+    @property
+    def length(self) -> int:
+        """Samples of each channel that are not padding."""
+        return self.samples.shape[-1] if self.valid is None else self.valid
+
+    @property
+    def sound(self) -> Tensor:
+        """``[C, length]``: the samples without the padding."""
+        return self.samples[..., : self.length]
