@@ -46,9 +46,16 @@ def normal(key: int, rows: Sequence[int], shape: Sequence[int]) -> Tensor:
     def transform(raw: NDArray[np.uint64]) -> NDArray[np.float32]:
         words = raw.view(np.uint32)
         half = words.shape[-1] // 2
-        radius = np.sqrt(-2 * np.log(_open_unit(words[..., :half])))
-        angle = _open_unit(words[..., half:]) * np.float32(2 * math.pi)
-        return np.concatenate([radius * np.cos(angle), radius * np.sin(angle)], -1)
+        radius = _open_unit(words[..., :half])
+        np.log(radius, out=radius)
+        radius *= np.float32(-2)
+        np.sqrt(radius, out=radius)
+        angle = _open_unit(words[..., half:])
+        angle *= np.float32(2 * math.pi)
+        made = np.empty(words.shape, np.float32)
+        np.multiply(radius, np.cos(angle), out=made[..., :half])
+        np.multiply(radius, np.sin(angle), out=made[..., half:])
+        return made
 
     return _rows(key, rows, shape, transform, 2)
 
@@ -113,7 +120,10 @@ def _permutation(key: int, length: int, number: int) -> NDArray[np.int64]:
 
 
 def _open_unit(words: NDArray[np.uint32]) -> NDArray[np.float32]:
-    return (words.astype(np.float32) + np.float32(1)) * np.float32(2**-32)
+    unit = words.astype(np.float32)
+    unit += np.float32(1)
+    unit *= np.float32(2**-32)
+    return unit
 
 
 def _runs(rows: Sequence[int]) -> Iterator[tuple[int, int]]:
