@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+PLUGINS = ("image", "audio", "molecule")
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +26,8 @@ def names(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
 
 
 def test_it_holds_all_code_and_configuration(names: set[str]) -> None:
-    for folder, inside in (("core", ""), ("plugins/image", ""), ("conf", "suffuse/conf/")):
+    plugins = [(f"plugins/{name}", "") for name in PLUGINS]
+    for folder, inside in (("core", ""), *plugins, ("conf", "suffuse/conf/")):
         for file in (ROOT / folder).rglob("*"):
             if file.suffix in (".py", ".yaml", ".j2", ".typed"):
                 assert inside + file.relative_to(ROOT / folder).as_posix() in names, f"{file} is missing"
@@ -33,4 +35,5 @@ def test_it_holds_all_code_and_configuration(names: set[str]) -> None:
 
 def test_it_holds_nothing_else(names: set[str]) -> None:
     tops = {name.split("/")[0] for name in names}
-    assert {top for top in tops if not top.endswith(".dist-info")} == {"suffuse", "suffuse_image"}
+    packages = {"suffuse", *(f"suffuse_{name}" for name in PLUGINS)}
+    assert {top for top in tops if not top.endswith(".dist-info")} == packages
