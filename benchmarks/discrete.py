@@ -137,7 +137,10 @@ def _step(classes: int) -> tuple[Callable[[], Tensor], Callable[[], Tensor] | No
     token = torch.randint(classes, (entries,), generator=generator)
     noise = torch.rand(entries, dtype=torch.float64, generator=generator)
     made = direct.Matrices.of(KEEP, KEEP_TO, pi, classes) if classes <= MOST else None
-    ours = lambda: draw(reverse(belief, token, KEEP, KEEP_TO, pi), noise)  # noqa: E731
+
+    def ours() -> Tensor:
+        return draw(reverse(belief, token, KEEP, KEEP_TO, pi), noise)
+
     return ours, None if made is None else lambda: draw(made.reverse(belief, token), noise), entries
 
 
