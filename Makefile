@@ -3,13 +3,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN := runs/image/demo-$(shell date +%Y-%m-%d_%H-%M-%S)
 
-.PHONY: help demo test unit lint bench wheel clean
+.PHONY: help demo test unit lint audit bench wheel clean
 
 help:
 	@echo "make demo   train on real images, sample, evaluate, and write a report (about 4 minutes on 2 cores)"
 	@echo "make test   all tests (under 10 minutes on 2 cores)"
 	@echo "make unit   the quick tests alone"
 	@echo "make lint   ruff, mypy, import rules, documentation"
+	@echo "make audit  known vulnerabilities of the pinned dependencies (needs the network)"
 	@echo "make bench  the benchmarks behind docs/results.md (hours; see benchmarks/README.md)"
 
 .venv:
@@ -51,6 +52,12 @@ lint: .venv/.dev
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -q tests/docs
 
+# In an environment of its own: the auditor's dependencies are none of ours.
+audit:
+	$(PYTHON) -m venv .venv-audit
+	.venv-audit/bin/pip install --quiet pip-audit
+	.venv-audit/bin/pip-audit --strict --no-deps --disable-pip --requirement constraints.txt
+
 bench: .venv/.bench
 	$(BIN)/python -m benchmarks all
 
@@ -58,4 +65,4 @@ wheel: .venv/.dev
 	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist .
 
 clean:
-	rm -rf .venv dist build .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .venv-audit dist build .mypy_cache .ruff_cache .pytest_cache

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from suffuse.documents import read_yaml, vet_folder, vet_override
 from suffuse.errors import ConfigError, RunError, suggest
 
 __all__ = ["chosen_modalities", "prepare"]
@@ -73,10 +74,13 @@ def prepare(command: str, arguments: Sequence[str], folders: Mapping[str, Path])
 
     Raises:
         ConfigError: a word that is neither a flag nor ``KEY=VALUE``, or a key that does not belong to the command.
-        RunError: ``resume`` names no run, or ``hydra.run.dir`` something that is in use.
+        ConfigError: a folder of configuration holds a file that is more than data.
+        RunError: ``resume`` names no run or one whose record is refused, or ``hydra.run.dir`` something that is in use.
     """
     words, flags = _separate(arguments)
     overrides = [_Override.of(word) for word in words]
+    for folder in _added_folders(flags):
+        vet_folder(folder)
     looking = bool(_LOOKS & {flag.partition("=")[0] for flag in flags})
     sweeping = bool({"--multirun", "-m"} & set(flags)) or any(str(o) == "hydra.mode=MULTIRUN" for o in overrides)
     if command == "train":
@@ -123,6 +127,16 @@ def _separate(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     return overrides, flags
 
 
+def _added_folders(flags: Sequence[str]) -> list[Path]:
+    """Folders of configuration that are not this program's own."""
+    added = []
+    for place, flag in enumerate(flags):
+        name, equals, value = flag.partition("=")
+        if name in ("--config-dir", "-cd", "--config-path", "-cp"):
+            added.append(Path(value if equals else "".join(flags[place + 1 : place + 2])).expanduser())
+    return added
+
+
 def _resumed(typed: list[_Override]) -> list[_Override]:
     """``resume=DIR``: what that run was started with, in its directory, and then whatever else was typed.
 
@@ -142,6 +156,8 @@ def _resumed(typed: list[_Override]) -> list[_Override]:
     if "hydra.run.dir" in keys and Path(_unquoted(str(_last(typed, "hydra.run.dir")))) != directory:
         raise ConfigError(f"hydra.run.dir: resume={directory} goes on in that folder; leave it out")
     recorded = [o for o in _read_overrides(record) if o.key not in keys | placed]
+    for override in recorded:
+        vet_override(str(override), record)
     return [
         *recorded,
         *(o for o in typed if o.key not in placed),
@@ -152,12 +168,7 @@ def _resumed(typed: list[_Override]) -> list[_Override]:
 
 
 def _read_overrides(record: Path) -> list[_Override]:
-    import yaml
-
-    try:
-        lines = yaml.safe_load(record.read_text(encoding="utf-8")) or []
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise RunError(f"{record}: cannot be read ({' '.join(str(error).split())})") from error
+    lines = read_yaml(record) or []
     if not isinstance(lines, list) or not all(isinstance(line, str) for line in lines):
         raise RunError(f"{record}: must be a list of settings KEY=VALUE")
     return [_Override.of(line) for line in lines]

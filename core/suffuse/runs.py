@@ -22,8 +22,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from suffuse.documents import dump_yaml, read_json, read_yaml, vet_configuration
 from suffuse.errors import RunError
 from suffuse.training.checkpoints import Checkpoint, Checkpoints
 
@@ -66,12 +65,10 @@ class Run:
     def config(self) -> dict[str, Any]:
         """The resolved configuration."""
         file = self.directory / "config.yaml"
-        try:
-            config = yaml.safe_load(file.read_text(encoding="utf-8"))
-        except (OSError, yaml.YAMLError) as error:
-            raise RunError(f"{file}: not readable ({str(error).splitlines()[0]})") from error
+        config = read_yaml(file)
         if not isinstance(config, dict) or "modality" not in config:
             raise RunError(f"{file}: not the configuration of a run")
+        vet_configuration(config, file)
         return config
 
     def begin(self, config: Mapping[str, Any]) -> None:
@@ -89,7 +86,7 @@ class Run:
 
     def configure(self, config: Mapping[str, Any]) -> None:
         """Write the configuration, which a resumed run may have changed."""
-        write_text(self.directory / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
+        write_text(self.directory / "config.yaml", dump_yaml(config))
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -181,10 +178,7 @@ def now() -> str:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RunError(f"{path}: not readable ({str(error).splitlines()[0]})") from error
+    data = read_json(path)
     if not isinstance(data, dict):
         raise RunError(f"{path}: not a JSON object")
     return data

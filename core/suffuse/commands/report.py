@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from torch import Tensor
 
 from suffuse.assembly import build_data
@@ -16,6 +15,7 @@ from suffuse.commands.captions import captions
 from suffuse.commands.sample import open_model
 from suffuse.conditions import ClassLabel
 from suffuse.data import Score, Split
+from suffuse.documents import dump_yaml, read_yaml
 from suffuse.layouts import Dense
 from suffuse.model import Model, Recipe
 from suffuse.parameterizations import input_scale
@@ -48,7 +48,7 @@ def report(config: dict[str, Any], directory: Path | None = None) -> Path:
         strips=_strips(model, recipe, config["seed"]),
         neighbours=_neighbours(model, state, data.train),
         scores=[Score(**score) for score in (run.evaluation or {}).get("scores", [])],
-        config=yaml.safe_dump(model.config, sort_keys=False, allow_unicode=True),
+        config=dump_yaml(model.config),
         command=_command(run),
         notes=_notes(run),
         run=str(run.directory),
@@ -182,7 +182,7 @@ def _facts(run: Run, model: Model, recipe: Recipe, items: int) -> dict[str, str]
 
 def _command(run: Run) -> str:
     typed = run.directory / ".hydra" / "overrides.yaml"
-    words = yaml.safe_load(typed.read_text()) if typed.is_file() else None
+    words = read_yaml(typed) if typed.is_file() else None
     return " ".join(["suffuse", "train", *(words or [])])
 
 

@@ -22,6 +22,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from suffuse.documents import read_json, vet_configuration
 from suffuse.errors import RunError
 
 __all__ = ["FORMAT", "Checkpoint", "Checkpoints"]
@@ -167,21 +168,20 @@ def read(path: Path) -> Checkpoint:
             raise RunError(f"{file}: damaged (size or SHA-256 is not that of the manifest)")
         if file.suffix == ".safetensors":
             tensors[file.stem] = load_file(file)
+    state = _json(path / _STATE)
+    vet_configuration(state.get("config"), path / _STATE)
     return Checkpoint(
         step=step,
         tensors=tensors,
-        state=_json(path / _STATE),
+        state=state,
         digest=_digest(path / _MANIFEST),
     )
 
 
 def _json(path: Path) -> dict[str, Any]:
-    try:
-        data = json.loads(path.read_text())
-    except FileNotFoundError as error:
-        raise RunError(f"{path}: missing from the checkpoint") from error
-    except (OSError, ValueError) as error:
-        raise RunError(f"{path}: not readable ({_reason(error)})") from error
+    if not path.is_file():
+        raise RunError(f"{path}: missing from the checkpoint")
+    data = read_json(path)
     if not isinstance(data, dict):
         raise RunError(f"{path}: not a JSON object")
     return data
