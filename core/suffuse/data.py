@@ -14,6 +14,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 import numpy as np
 from torch import Tensor
 
+from suffuse.bias import Attribute
 from suffuse.conditions import Condition
 from suffuse.errors import ConfigError
 from suffuse.fields import Field
@@ -265,6 +266,8 @@ class Evaluation:
     seed: int = 0
     details: dict[str, Any] = field(default_factory=dict)
     """A metric may leave plain data here (confusion counts, versions); it is written beside the scores."""
+    attributes: list[Attribute] = field(default_factory=list)
+    """A metric adds what it measured of real data and of samples alike; their shifts are written beside the scores."""
 
 
 class Metric(Protocol):

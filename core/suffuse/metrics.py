@@ -15,7 +15,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["Neighbourhoods", "frechet_distance", "memorised_share", "precision_recall_density_coverage"]
+__all__ = [
+    "Neighbourhoods",
+    "frechet_distance",
+    "memorised_share",
+    "nearest_ratio",
+    "precision_recall_density_coverage",
+    "vendi_score",
+]
 
 _BLOCK = 2**22
 """Numbers in one block of distances or of converted samples: 32 MB in float64."""
@@ -121,6 +128,56 @@ def memorised_share(train: Tensor | NDArray[Any], x: Tensor | NDArray[Any]) -> f
     asked, place = torch.unique(nearest, return_inverse=True)
     _, spacing = _nearest(points[asked].double(), points, skip=asked)
     return float((distance <= spacing[place]).double().mean())
+
+
+def nearest_ratio(train: Tensor | NDArray[Any], x: Tensor | NDArray[Any], heldout: Tensor | NDArray[Any]) -> float:
+    """How far samples lie from their nearest training point, over how far held-out data do; medians.
+
+    Well below 1 means copying. In a small set everything lies near something, which is why held-out data set the scale.
+
+    Args:
+        train: ``[N, ...]``.
+        x: samples ``[M, ...]``.
+        heldout: real data that training has not seen ``[K, ...]``.
+
+    Returns:
+        The ratio; infinite where held-out data repeat training points and samples do not.
+
+    Raises:
+        ValueError: an empty set, unequal widths, or a value that is not finite.
+    """
+    points = _rows(train, "train", 1)
+    medians = []
+    for rows in (_rows(x, "x", 1), _rows(heldout, "heldout", 1)):
+        _same_width(points, rows)
+        medians.append(float(_nearest(rows.double(), points)[1].sqrt().median()))
+    own, scale = medians
+    if not scale:
+        return math.inf if own else 1.0
+    return own / scale
+
+
+def vendi_score(x: Tensor | NDArray[Any]) -> float:
+    """The effective number of different samples (Friedman and Dieng, *The Vendi Score*, 2023), by cosine similarity.
+
+    It is the exponential of the entropy of the eigenvalues of the similarity matrix over N: 1 where all point the same
+    way, N where all are at right angles. Subtract a common mean from features first where they have one.
+
+    Args:
+        x: features ``[N, D]``, no row of zeros.
+
+    Raises:
+        ValueError: no sample, a row of zeros, or a value that is not finite.
+    """
+    rows = _rows(x, "x", 1).double()
+    length = rows.norm(dim=1, keepdim=True)
+    if not bool((length > 0).all()):
+        raise ValueError("x has a row of zeros, which points nowhere")
+    rows = rows / length
+    # The products of rows and those of columns have the same eigenvalues but for zeros: take the smaller matrix.
+    small = rows.mT @ rows if rows.shape[1] < len(rows) else rows @ rows.mT
+    shares = torch.linalg.eigvalsh(small / len(rows)).clamp_min(0)
+    return float(torch.special.entr(shares).sum().exp())
 
 
 def _nearest(x: Tensor, points: Tensor, skip: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -8,6 +8,7 @@ runs/<modality>/<date-time>/
     averages/        snapshots of averaged weights, with trainer.snapshot_every
     samples/         previews, and a folder for each `suffuse sample`
     evaluation.json  scores, once evaluated
+    evaluations.jsonl  one line for each evaluation so far, by which settings of the sampler are compared
     report.html
 """
 
@@ -100,12 +101,7 @@ class Run:
 
     def log(self, step: int, figures: Mapping[str, float]) -> None:
         """Append a line to ``metrics.jsonl``."""
-        line = json.dumps({"step": step, **figures})
-        try:
-            with self.metrics_file.open("a", encoding="utf-8") as file:
-                file.write(line + "\n")
-        except OSError as error:
-            raise RunError(f"{self.metrics_file}: cannot be written ({error.strerror})") from error
+        _append(self.metrics_file, {"step": step, **figures})
 
     def rewind(self, step: int) -> None:
         """Drop logged lines beyond a step, which a resumed run is about to log again."""
@@ -115,15 +111,17 @@ class Run:
 
     def metrics(self) -> list[dict[str, float]]:
         """The logged lines in order; a last line cut short by a kill is passed over."""
-        if not self.metrics_file.exists():
-            return []
-        lines = []
-        for text in self.metrics_file.read_text(encoding="utf-8").splitlines():
-            try:
-                lines.append(json.loads(text))
-            except ValueError:
-                continue
-        return lines
+        return _read_lines(self.metrics_file)
+
+    def evaluated(self, result: Mapping[str, Any]) -> None:
+        """Record an evaluation: as the newest one, and in a line of ``evaluations.jsonl``."""
+        write_json(self.directory / "evaluation.json", result)
+        _append(self.directory / "evaluations.jsonl", result)
+
+    @property
+    def evaluations(self) -> list[dict[str, Any]]:
+        """All evaluations so far, in order."""
+        return _read_lines(self.directory / "evaluations.jsonl")
 
     @property
     def evaluation(self) -> dict[str, Any] | None:
@@ -175,6 +173,26 @@ def write_json(path: Path, data: Any) -> None:
 def now() -> str:
     """The time in UTC, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _append(path: Path, line: Mapping[str, Any]) -> None:
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+    except OSError as error:
+        raise RunError(f"{path}: cannot be written ({error.strerror})") from error
+
+
+def _read_lines(path: Path) -> list[dict[str, Any]]:
+    if not path.exists():
+        return []
+    lines = []
+    for text in path.read_text(encoding="utf-8").splitlines():
+        try:
+            lines.append(json.loads(text))
+        except ValueError:
+            continue
+    return lines
 
 
 def _read_json(path: Path) -> dict[str, Any]:

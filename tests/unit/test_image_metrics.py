@@ -12,13 +12,23 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from suffuse.bias import shifts
 from suffuse.data import Evaluation, Score
 from suffuse.errors import ConfigError, DataError
 from suffuse_image.classifier import Classifier, classify, train_classifier
 from suffuse_image.data import Digits, ImageSplit
 from suffuse_image.metrics import ClassifierMetrics, principal_components
 
-NAMES = ["Fréchet distance", "precision", "recall", "density", "coverage", "memorised share"]
+NAMES = [
+    "Fréchet distance",
+    "Vendi score",
+    "precision",
+    "recall",
+    "density",
+    "coverage",
+    "memorised share",
+    "nearest-neighbour ratio",
+]
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +72,8 @@ def test_real_images_score_like_real_images(digits: Digits) -> None:
         assert scores[name].value == 1
         assert scores[name].real > 0.9
     assert scores["memorised share"].value == scores["memorised share"].real
+    assert scores["nearest-neighbour ratio"].value == 1
+    assert not any(shift.certain for attribute in evaluation.attributes for shift in shifts(attribute))
     confusion = np.array(evaluation.details["confusion"]["asked by predicted"])
     assert confusion.sum() == len(images)
     assert confusion.trace() == pytest.approx(accuracy.value * len(images))
@@ -73,6 +85,7 @@ def test_wrong_labels_and_copies_are_found_out(digits: Digits) -> None:
     scores = scored(subject(digits, images, shuffled))
     assert scores["conditional accuracy"].value == pytest.approx(0.1, abs=0.04)
     assert scores["memorised share"].value == 1
+    assert scores["nearest-neighbour ratio"].value == 0
     assert scores["memorised share"].real < 0.6
     assert scores["coverage"].value == scores["coverage"].real > 0.9
 
@@ -84,6 +97,21 @@ def test_noise_is_found_out(digits: Digits) -> None:
     assert scores["coverage"].value < 0.25 < 0.9 < scores["coverage"].real
     assert scores["Fréchet distance"].value > 10 * scores["Fréchet distance"].real
     assert scores["memorised share"].value < 0.05
+
+
+def test_one_class_in_place_of_another_shifts_its_share(digits: Digits) -> None:
+    """All threes become eights: both shares move by a tenth, the others by nothing that is certain."""
+    images, labels = images_of(digits.heldout)
+    wanted = torch.tensor(labels)
+    eights = (wanted == 8).nonzero().flatten()
+    images = images.clone()
+    threes = (wanted == 3).nonzero().flatten()
+    images[threes] = images[eights[torch.arange(len(threes)) % len(eights)]]
+    evaluation = subject(digits, images, labels)
+    scored(evaluation)
+    certain = {s.of: s.samples - s.real for a in evaluation.attributes for s in shifts(a) if s.certain and a.classes}
+    assert set(certain) == {"3", "8"}
+    assert (certain["8"], certain["3"]) == pytest.approx((0.1, -0.1), abs=0.02)
 
 
 def test_both_columns_hold_equal_numbers(digits: Digits) -> None:
@@ -108,7 +136,7 @@ def test_without_classes_sets_are_compared_by_pixels(digits: Digits) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (300, 1, 8, 8), dtype=np.uint8)
     scores = scored(subject(Bare, noise, None))
     assert list(scores) == NAMES
-    assert all("principal components of pixels" in scores[name].about for name in NAMES[:-1])
+    assert all("principal components of pixels" in scores[name].about for name in NAMES[:-2])
     assert scores["coverage"].value < 0.05 < 0.9 < scores["coverage"].real
 
 

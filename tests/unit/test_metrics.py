@@ -13,7 +13,13 @@ from scipy.linalg import sqrtm
 from scipy.spatial.distance import cdist
 
 from suffuse import metrics
-from suffuse.metrics import frechet_distance, memorised_share, precision_recall_density_coverage
+from suffuse.metrics import (
+    frechet_distance,
+    memorised_share,
+    nearest_ratio,
+    precision_recall_density_coverage,
+    vendi_score,
+)
 
 Array = NDArray[np.float64]
 
@@ -161,6 +167,54 @@ def test_a_copy_of_an_image_that_is_there_twice_is_memorised() -> None:
     almost = images.copy()
     almost[:, 0, 0, 0] ^= 1
     assert memorised_share(train, almost) == 0
+
+
+# Against the packages of those who proposed them
+
+
+def test_neighbourhoods_are_those_of_the_reference_package() -> None:
+    prdc = pytest.importorskip("prdc")
+    real, fake = normal(300, 6), 0.8 * normal(200, 6, seed=1) + 0.3
+    expected = prdc.compute_prdc(real, fake, nearest_k=5)
+    found = precision_recall_density_coverage(real, fake, k=5)
+    for name in ("precision", "recall", "density", "coverage"):
+        assert getattr(found, name) == pytest.approx(expected[name], abs=1e-12), name
+
+
+@pytest.mark.parametrize("shape", [(300, 6), (20, 50)])
+def test_vendi_score_is_that_of_the_reference_package(shape: tuple[int, int]) -> None:
+    vendi = pytest.importorskip("vendi_score.vendi")
+    x = normal(*shape)
+    assert vendi_score(x) == pytest.approx(vendi.score_dual(x), rel=1e-8)
+
+
+# Vendi score
+
+
+def test_vendi_score_counts_what_differs() -> None:
+    """One for one direction, N for right angles; for unequal shares between the two, e to their entropy."""
+    assert vendi_score(np.outer([1.0, 2.0, 5.0], [1.0, 1.0])) == pytest.approx(1, abs=1e-9)
+    assert vendi_score(3 * np.eye(7)) == pytest.approx(7)
+    shares = np.array([0.5, 0.25, 0.25])
+    assert vendi_score(np.repeat(np.eye(3), [2, 1, 1], 0)) == pytest.approx(math.exp(-(shares * np.log(shares)).sum()))
+    assert vendi_score(np.repeat(np.eye(3), [2, 1, 1], 0)) != pytest.approx(3, abs=0.1)  # a count of kinds is noticed
+
+
+def test_vendi_score_of_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match="row of zeros"):
+        vendi_score(np.zeros((3, 2)))
+
+
+# Nearest-neighbour ratio
+
+
+def test_nearest_ratio_is_one_for_fresh_data_and_falls_with_copying() -> None:
+    train, fresh, heldout = normal(400, 4), normal(300, 4, seed=1), normal(300, 4, seed=2)
+    assert nearest_ratio(train, fresh, heldout) == pytest.approx(1, abs=0.15)
+    assert nearest_ratio(train, train[:300] + 1e-3 * fresh, heldout) < 0.01
+    assert nearest_ratio(train, heldout, heldout) == 1
+    assert nearest_ratio(train, train[:9], train[9:19]) == 1
+    assert nearest_ratio(train, fresh, train[:9]) == math.inf
 
 
 # All of them

@@ -5,24 +5,26 @@ from __future__ import annotations
 import dataclasses
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from suffuse.assembly import build_data
+from suffuse.bias import Shift, shifts
 from suffuse.commands.sample import open_model
 from suffuse.data import DataSource, Evaluation, Score, Split
 from suffuse.errors import ConfigError
 from suffuse.likelihood import Likelihood, bound, exact, log_likelihood
 from suffuse.model import Model
 from suffuse.progress import Progress
-from suffuse.runs import now, write_json
+from suffuse.runs import now
 from suffuse.sampling import Seeds
 
 __all__ = ["evaluate"]
 
 
 def evaluate(config: dict[str, Any], directory: Path | None = None) -> list[Score]:
-    """Draw ``n`` samples, score them, and write ``evaluation.json`` into the run."""
+    """Draw ``n`` samples, score them, and record them in the run (``evaluation.json``)."""
     run, model = open_model(config)
     if config["n"] < 2:
         raise ConfigError(f"n={config['n']}: an evaluation needs at least 2 samples")
@@ -53,8 +55,8 @@ def evaluate(config: dict[str, Any], directory: Path | None = None) -> list[Scor
     scores: list[Score] = metric(subject)
     if config["likelihood"]:
         scores.append(_likelihood(model, data, config["likelihood"], config["seed"], config["compute_batch"]))
-    write_json(
-        run.directory / "evaluation.json",
+    moved = [shift for attribute in subject.attributes for shift in shifts(attribute, config["seed"])]
+    run.evaluated(
         {
             "step": model.step,
             "checkpoint": model.digest,
@@ -65,10 +67,13 @@ def evaluate(config: dict[str, Any], directory: Path | None = None) -> list[Scor
             "seconds_sampling": round(seconds, 2),
             "made": now(),
             "scores": [dataclasses.asdict(score) for score in scores],
+            "shifts": [dataclasses.asdict(shift) for shift in moved],
             "details": subject.details,
         },
     )
     print(table(scores))
+    if moved:
+        print(f"\n{shift_table(moved)}")
     print(f"{config['n']} samples in {seconds:.1f} s; written to {run.directory / 'evaluation.json'}", file=sys.stderr)
     return scores
 
@@ -120,4 +125,17 @@ def table(scores: list[Score]) -> str:
     width = max(len(score.name) for score in scores)
     lines = [f"{'':{width}}  {'samples':>9}  {'real data':>9}  better"]
     lines += [f"{s.name:{width}}  {s.value:9.4g}  {s.real:9.4g}  {s.better}" for s in scores]
+    return "\n".join(lines)
+
+
+def shift_table(moved: Sequence[Shift]) -> str:
+    """The shifts as text; a star marks those that chance does not explain, at 95 in 100 each."""
+    names = [f"{shift.attribute}: {shift.of}" for shift in moved]
+    width = max(map(len, names))
+    lines = [f"{'':{width}}  {'samples':>9}  {'real data':>9}  shift (95 % interval)"]
+    lines += [
+        f"{name:{width}}  {s.samples:9.4g}  {s.real:9.4g}  {s.samples - s.real:+.3g} ({s.low:+.3g} to {s.high:+.3g})"
+        f"{' *' if s.certain else ''}"
+        for name, s in zip(names, moved, strict=True)
+    ]
     return "\n".join(lines)

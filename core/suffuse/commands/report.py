@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from suffuse.assembly import build_data
+from suffuse.bias import Shift
 from suffuse.commands.captions import captions
 from suffuse.commands.sample import open_model
 from suffuse.conditions import ClassLabel
@@ -48,6 +49,8 @@ def report(config: dict[str, Any], directory: Path | None = None) -> Path:
         strips=_strips(model, recipe, config["seed"]),
         neighbours=_neighbours(model, state, data.train),
         scores=[Score(**score) for score in (run.evaluation or {}).get("scores", [])],
+        shifts=[Shift(**shift) for shift in (run.evaluation or {}).get("shifts", [])],
+        settings=[_variations(evaluation) for evaluation in run.evaluations],
         config=dump_yaml(model.config),
         command=_command(run),
         notes=_notes(run),
@@ -178,6 +181,17 @@ def _facts(run: Run, model: Model, recipe: Recipe, items: int) -> dict[str, str]
         "Versions": ", ".join(f"{name} {facts[name]}" for name in ("suffuse", "python", "torch") if name in facts),
         "Checkpoint": model.digest[:12],
     }
+
+
+def _variations(evaluation: Mapping[str, Any]) -> tuple[str, dict[str, float]]:
+    """What an evaluation sampled by, and the total variation of each attribute with classes."""
+    sampler, scale = evaluation["sampler"], evaluation["guidance"].get("scale", 1)
+    total: dict[str, float] = {}
+    for shift in evaluation.get("shifts", []):
+        if shift["of"] != "mean":
+            part = abs(shift["samples"] - shift["real"]) / 2
+            total[shift["attribute"]] = total.get(shift["attribute"], 0.0) + part
+    return f"{sampler['name']}, {sampler['steps']} steps, guidance {scale:g}", total
 
 
 def _command(run: Run) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from suffuse.bias import Shift
 from suffuse.data import Score
 
 __all__ = ["Fragment", "Frame", "Group", "Neighbour", "Report", "Strip"]
@@ -91,6 +92,9 @@ class Report:
         strips: samples on their way from noise to data.
         neighbours: samples beside their nearest training items.
         scores: figures of an evaluation; where there are none, the page says which command makes them.
+        shifts: how attributes of samples differ from those of real data.
+        settings: of each evaluation so far, in order: what it sampled by, and the total variation of each attribute
+            that has classes, half the sum of its absolute shifts.
         config: the resolved configuration as YAML.
         command: what was typed to make the run.
         notes: limits and provenance, one sentence each.
@@ -105,6 +109,8 @@ class Report:
     strips: Sequence[Strip] = ()
     neighbours: Sequence[Neighbour] = ()
     scores: Sequence[Score] = ()
+    shifts: Sequence[Shift] = ()
+    settings: Sequence[tuple[str, Mapping[str, float]]] = ()
     config: str = ""
     command: str = ""
     notes: Sequence[str] = ()

@@ -17,11 +17,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from suffuse.bias import Attribute
 from suffuse.conditions import ClassLabel
 from suffuse.data import Evaluation, Score, Split
 from suffuse.errors import ConfigError, DataError
 from suffuse.fitting import Range
-from suffuse.metrics import frechet_distance, memorised_share, precision_recall_density_coverage
+from suffuse.metrics import (
+    frechet_distance,
+    memorised_share,
+    nearest_ratio,
+    precision_recall_density_coverage,
+    vendi_score,
+)
 from suffuse_image.classifier import Classifier, classify, train_classifier
 
 __all__ = ["ClassifierMetrics", "principal_components"]
@@ -34,7 +41,7 @@ Features: TypeAlias = Callable[[Tensor], NDArray[np.float64]]
 
 
 class ClassifierMetrics:
-    """Conditional accuracy, Fréchet distance, precision, recall, density, coverage and memorised share.
+    """Conditional accuracy, Fréchet distance, Vendi score, precision, recall, density, coverage, and what is copied.
 
     Without classes to tell apart there is no accuracy, and sets are compared by principal components of their pixels.
 
@@ -89,6 +96,10 @@ class ClassifierMetrics:
                 seed=evaluation.seed,
             )
             real, fake = classify(model, heldout.images), classify(model, values)
+            # As the classifier sees both, so that its own mistakes count alike.
+            evaluation.attributes.append(
+                Attribute(name=self.label, real=real.predicted, samples=fake.predicted, classes=kind.names)
+            )
             accuracy = self._accuracy(evaluation, kind, fake.predicted, _agreement(real.predicted, heldout.labels))
             space = "the last hidden features of a small CNN trained on the real training images (not FID's Inception)"
             features: Features = partial(_features, model)
@@ -98,10 +109,12 @@ class ClassifierMetrics:
             space = "principal components of pixels, for want of classes (not FID's Inception)"
             features = principal_components(train.images)
             reference, generated = features(heldout.images), features(values)
+        for name, measure in (("brightness", _brightness), ("contrast", _contrast)):
+            evaluation.attributes.append(Attribute(name=name, real=measure(train.images), samples=measure(values)))
         count = min(len(values), len(train.images))
         substitute = features(train.images[_some(len(train.images), count, rng)])
         distances = self._distances(reference, generated[_some(len(values), count, rng)], substitute, space)
-        return [*accuracy, *distances, _memorised(values, train.images, heldout.images, rng)]
+        return [*accuracy, *distances, *_memorised(values, train.images, heldout.images, rng)]
 
     def _accuracy(
         self, evaluation: Evaluation, kind: ClassLabel, predicted: NDArray[np.int64], real: float
@@ -147,6 +160,17 @@ class ClassifierMetrics:
                 about=f"between Gaussians fitted to the features, {against}; comparable at equal numbers only",
             )
         ]
+        middle = reference.mean(0)
+        scores.append(
+            Score(
+                name="Vendi score",
+                value=vendi_score(generated - middle),
+                real=vendi_score(substitute - middle),
+                better="higher",
+                about=f"effective number of different samples (Friedman and Dieng 2023), by cosines of features less "
+                f"their held-out mean, in {space}; real: as many training images as samples, {count}",
+            )
+        )
         meanings = {
             "precision": f"share of samples within reach (the {k}th neighbour) of a held-out image",
             "recall": f"share of held-out images within reach (the {k}th neighbour) of a sample",
@@ -199,10 +223,20 @@ def _some(length: int, count: int, rng: np.random.Generator) -> NDArray[np.int64
     return np.sort(rng.choice(length, min(count, length), replace=False))
 
 
-def _memorised(values: Tensor, train: Tensor, heldout: Tensor, rng: np.random.Generator) -> Score:
+def _brightness(images: Tensor) -> NDArray[np.float64]:
+    """Means of the pixels from 0 to 1."""
+    return np.concatenate([(part.double().flatten(1).mean(1) / 255).numpy() for part in torch.split(images, 1024)])
+
+
+def _contrast(images: Tensor) -> NDArray[np.float64]:
+    """Standard deviations of the pixels from 0 to 1."""
+    return np.concatenate([(part.double().flatten(1).std(1) / 255).numpy() for part in torch.split(images, 1024)])
+
+
+def _memorised(values: Tensor, train: Tensor, heldout: Tensor, rng: np.random.Generator) -> list[Score]:
     # No more of them than there are samples: the figure does not depend on their number, but its time does.
     unseen = heldout[_some(len(heldout), len(values), rng)]
-    return Score(
+    share = Score(
         name="memorised share",
         value=memorised_share(train, values),
         real=memorised_share(train, unseen),
@@ -210,6 +244,15 @@ def _memorised(values: Tensor, train: Tensor, heldout: Tensor, rng: np.random.Ge
         about=f"share at most as far, in pixels, from the nearest of {len(train)} real training images as that one is "
         f"from any other (1 - authenticity, Alaa et al. 2022); real: {len(unseen)} held-out images",
     )
+    ratio = Score(
+        name="nearest-neighbour ratio",
+        value=nearest_ratio(train, values, unseen),
+        real=1.0,
+        better="higher",
+        about=f"median distance in pixels from the nearest of {len(train)} real training images, over that of "
+        f"{len(unseen)} held-out images, which is 1 by definition; well below 1 means copying",
+    )
+    return [share, ratio]
 
 
 def principal_components(images: Tensor) -> Features:
