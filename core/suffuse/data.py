@@ -9,16 +9,23 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
+from suffuse import samples
 from suffuse.bias import Attribute
 from suffuse.conditions import Condition
-from suffuse.errors import ConfigError
+from suffuse.errors import ConfigError, DataError
 from suffuse.fields import Field
+from suffuse.splits import check_share, held_out_by_class
 from suffuse.state import State
+from suffuse.tables import class_labels, number_scale
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = [
     "Backbone",
@@ -27,6 +34,7 @@ __all__ = [
     "Decoder",
     "Evaluation",
     "Gap",
+    "InMemory",
     "Item",
     "Measurement",
     "Metric",
@@ -112,6 +120,17 @@ class Split(ABC):
             items = [self.augment(item, rng) for item, rng in zip(items, rngs, strict=True)]
         return Batch([item.value for item in items], self.collate([item.condition for item in items]))
 
+    def some(self, most: int = 2048) -> Any:
+        """``Batch.values`` of evenly spaced items, to measure fields on.
+
+        Raises:
+            DataError: there are no items.
+        """
+        if len(self) == 0:
+            raise DataError("the training part of the data is empty; see data.heldout")
+        rows = np.unique(np.linspace(0, len(self) - 1, min(len(self), most)).astype(np.int64))
+        return self.gather(rows.tolist()).values
+
     def collate(self, conditions: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
         """One tensor for each declared condition; what an item does not carry is marked as missing."""
         return {n: kind.collate([c.get(n) for c in conditions]) for n, kind in self.conditions.items()}
@@ -127,11 +146,86 @@ class DataSource(ABC):
     heldout: Split
 
 
-class Decoder(ABC):
-    """Between the clean state and what a person uses: pictures, sounds, molecules, and their files."""
+class InMemory(DataSource):
+    """Values that fit in memory, with a part of them held out.
 
-    suffix: str
-    """Of the files that `save` writes, with the dot."""
+    ``InMemory(clouds, {"shape": ["circle", "spiral", "circle"]}, size=len)``
+
+    Args:
+        values: one for each item, as the decoder takes them.
+        known: what is known of each item by condition name, None where it is not: texts become classes, and numbers are
+            standardised on the training part.
+        heldout: the share that training never sees, evenly spaced among the items of the same classes.
+        size: how many elements a value has, where that varies.
+        augment: a random variation of a value for training, a function of its arguments alone.
+
+    Raises:
+        ConfigError: ``heldout`` is no such share.
+        DataError: there is not one fact for each value.
+    """
+
+    def __init__(
+        self,
+        values: Sequence[Any],
+        known: Mapping[str, Sequence[Any]] | None = None,
+        *,
+        heldout: float = 0.1,
+        size: Callable[[Any], int] | None = None,
+        augment: Callable[[Any, np.random.Generator], Any] | None = None,
+    ) -> None:
+        known = known or {}
+        for name, facts in known.items():
+            if len(facts) != len(values):
+                raise DataError(f"data: {len(facts)} values of {name} for {len(values)} items")
+        texts = [name for name, facts in known.items() if any(isinstance(fact, str) for fact in facts)]
+        groups = ["\n".join(str(known[name][row]) for name in texts) for row in range(len(values))]
+        held = held_out_by_class(np.array(groups), check_share(heldout))
+        conditions: dict[str, Condition] = {}
+        columns: dict[str, Sequence[Any]] = {}
+        for name, facts in known.items():
+            if name in texts:
+                conditions[name], columns[name] = class_labels(facts)
+            else:
+                conditions[name], columns[name] = number_scale(facts, np.flatnonzero(~held)), facts
+        self.train, self.heldout = (
+            _Rows(values, conditions, columns, np.flatnonzero(rows), size, augment) for rows in (~held, held)
+        )
+
+
+@dataclass(frozen=True)
+class _Rows(Split):
+    """Some rows of values in memory."""
+
+    values: Sequence[Any]
+    conditions: Mapping[str, Condition]
+    columns: Mapping[str, Sequence[Any]]
+    rows: NDArray[np.int64]
+    size: Callable[[Any], int] | None
+    variation: Callable[[Any, np.random.Generator], Any] | None
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> Item:
+        row = int(self.rows[index])
+        return Item(self.values[row], {n: facts[row] for n, facts in self.columns.items() if facts[row] is not None})
+
+    def sizes(self) -> Sequence[int] | None:
+        return None if self.size is None else [self.size(self.values[row]) for row in self.rows]
+
+    def augment(self, item: Item, rng: np.random.Generator) -> Item:
+        return item if self.variation is None else item._replace(value=self.variation(item.value, rng))
+
+
+class Decoder(ABC):
+    """Between the clean state and what a person uses: pictures, sounds, molecules, and their files.
+
+    `fields`, `encode` and `decode` are all that has to be written where values are text, numbers, arrays, or lists and
+    mappings of these: such values have files and pictures of their own (`suffuse.samples`).
+    """
+
+    suffix: str = ".json"
+    """Of the files that `save` writes, with the dot: by default .json, .txt or .csv."""
     tasks: ClassVar[Mapping[str, str]] = {}
     """What people in this field call a task of ``suffuse sample``, to the task's own name."""
 
@@ -156,21 +250,22 @@ class Decoder(ABC):
     def decode(self, state: State) -> list[Any]:
         """A clean state to values, one for each sample: the inverse of `encode` up to rounding."""
 
-    @abstractmethod
     def load(self, path: Path, fields: Mapping[str, Field]) -> Any:
-        """A file of the user's as a value that `encode` accepts, made to fit ``fields``.
+        """A file of the user's as a value that `encode` accepts, made to fit ``fields``; by default what `save` writes.
 
         Raises:
             DataError: the file is missing or cannot be read as such a value.
         """
+        return samples.read_sample(path)
 
-    @abstractmethod
     def load_mask(self, path: Path, fields: Mapping[str, Field]) -> State:
         """A file that marks a part of one sample, as a state of bool: true where it is to be made anew.
 
         Raises:
             DataError: the file is missing or does not fit.
+            ConfigError: this decoder knows no such files; so by default.
         """
+        raise ConfigError(f"mask={path}: the decoder {type(self).__name__} has no files that mark a part of a sample")
 
     def gap(self, value: Any, mask: Path | None, fields: Mapping[str, Field]) -> Gap:
         """What is unknown of a loaded value: what a file marks or, without one, what the value does not reach to.
@@ -198,17 +293,24 @@ class Decoder(ABC):
         """
         raise ConfigError(f"task=upscale: the decoder {type(self).__name__} has no coarser files to start from")
 
-    @abstractmethod
     def save(self, value: Any, path: Path, record: Mapping[str, Any]) -> None:
         """Write one value in the modality's own format, with its provenance ``record`` inside."""
+        samples.write_sample(value, path, record)
 
-    @abstractmethod
+    def draw(self, value: Any, axes: Axes) -> None:
+        """Draw one value into axes of matplotlib, for `sheet` and `html`.
+
+        By default an array is drawn as a line for each column, and anything else as text.
+        """
+        samples.draw(value, axes)
+
     def sheet(self, values: Sequence[Any], captions: Sequence[str], path: Path) -> None:
         """Write one overview of several values (for pictures: a contact sheet PNG) to ``path``."""
+        samples.sheet(values, captions, path, self.draw)
 
-    @abstractmethod
     def html(self, value: Any) -> str:
         """A self-contained fragment of HTML that shows (or plays) one value, with no link to any other file."""
+        return samples.fragment(value, self.draw)
 
 
 class Backbone(Protocol):

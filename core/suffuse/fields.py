@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ from suffuse.layouts import Dense, Layout, Masked
 from suffuse.spaces import Categorical, Euclidean, Space, Torus, ZeroCenterOfMass
 from suffuse.state import State
 
-__all__ = ["Field", "check", "pad"]
+__all__ = ["Field", "check", "measured", "pad"]
 
 _KINDS: dict[str, type[Layout] | type[Space]] = {
     kind.__name__: kind for kind in (Dense, Masked, Categorical, Euclidean, Torus, ZeroCenterOfMass)
@@ -147,6 +147,26 @@ def check(state: State, fields: Mapping[str, Field]) -> None:
             raise DataError(f"data: the field {name} has the shape {list(value.shape)}, but {expected} is needed")
         if isinstance(spec.space, Categorical):
             spec.space.check(value, name)
+
+
+def measured(fields: Mapping[str, Field], state: State) -> dict[str, Field]:
+    """The fields with what can be counted of them in clean samples: the scale of numbers, the frequencies of classes.
+
+    Where all numbers are equal the scale stays as it was. A class that does not occur counts once: a prior of zero
+    could never reach it. Periodic fields have a period and need no scale.
+    """
+    known = {}
+    for name, field in fields.items():
+        value, space = field.project(state[name], state.mask), field.space
+        real = field.real(value, state.mask)
+        entries = value.flatten() if real is None else value[real.expand_as(value)]
+        if isinstance(space, Categorical):
+            counts = torch.bincount(entries, minlength=space.num_classes).clamp_min(1).double()
+            field = replace(field, frequencies=tuple((counts / counts.sum()).tolist()))
+        elif not isinstance(space, Torus) and (scale := float(entries.double().std(correction=0))) > 0:
+            field = replace(field, scale=scale)
+        known[name] = field
+    return known
 
 
 def pad(state: State, fields: Mapping[str, Field], size: int) -> State:

@@ -11,13 +11,14 @@ import itertools
 import os
 import threading
 import zipfile
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Protocol, TypeAlias
 
 from suffuse.errors import DataError
 
-__all__ = ["Archive", "Files", "Place", "Tree", "common_folder", "open_files", "top_folder"]
+__all__ = ["Archive", "Files", "Place", "Tree", "common_folder", "open_files", "top_folder", "whole"]
 
 Place: TypeAlias = str | bytes | BinaryIO
 """Where a library finds a file that it opens by itself: a path of the system, or bytes in memory."""
@@ -78,6 +79,26 @@ def open_files(path: Path, suffixes: Collection[str], what: str, most_bytes: int
         kinds = ", ".join(sorted(suffixes))
         raise DataError(f"data.path={path}: no {what}s in it (looked for {kinds} at every depth)")
     return files
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """A hidden file beside ``path`` to write to, which takes its place if nothing fails; else what was there stays.
+
+    ``with whole(path) as draft: draft.write_text(text)``
+
+    Raises:
+        DataError: it cannot be written.
+    """
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        try:
+            yield draft
+            draft.replace(path)
+        finally:
+            draft.unlink(missing_ok=True)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written ({error.strerror or error})") from error
 
 
 def common_folder(names: Collection[str]) -> str:

@@ -177,7 +177,8 @@ class TrainSettings(Settings):
         device: ``auto`` (CUDA, then Apple's MPS, then the CPU) or a torch device.
         init: a run whose weights are the start, for fine-tuning.
         resume: a run to go on with.
-        modality: with the ``name`` of the plugin that gives data, backbone, decoder and metric.
+        modality: with the ``name`` of the plugin that gives data, backbone and decoder.
+        metric: what `suffuse evaluate` scores with; None where the modality has nothing of its own.
     """
 
     seed: _Seed = 0
@@ -188,7 +189,7 @@ class TrainSettings(Settings):
     data: _Named
     backbone: _Named
     decoder: _Named
-    metric: _Named
+    metric: _Named | None = None
     process: ProcessSettings
     trainer: TrainerSettings = field(default_factory=TrainerSettings)
     sampler: _Sampler

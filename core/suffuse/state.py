@@ -7,10 +7,11 @@ modalities.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 __all__ = ["State"]
@@ -70,8 +71,43 @@ class State(Mapping[str, Tensor]):
         return self.map(lambda value: value[index])
 
     @staticmethod
+    def stacked(**fields: Sequence[ArrayLike]) -> State:
+        """Samples that all have one shape, from an array for each: ``State.stacked(series=[a, b])``.
+
+        Numbers become float32, whole numbers int64.
+        """
+        return State({name: torch.stack([_tensor(value) for value in values]) for name, values in fields.items()})
+
+    @staticmethod
+    def padded(**fields: Sequence[ArrayLike]) -> State:
+        """Samples of any number of elements, which are their first axis: ``State.padded(points=[a, b])``.
+
+        Zeros fill them up to the largest, under a mask that all fields share. Types are those of `stacked`.
+
+        Raises:
+            ValueError: the fields of a sample differ in their number of elements.
+        """
+        tensors = {name: [_tensor(value) for value in values] for name, values in fields.items()}
+        lengths = {tuple(len(value) for value in values) for values in tensors.values()}
+        if len(lengths) != 1:
+            raise ValueError(f"the fields {', '.join(fields)} of a sample must have as many elements as one another")
+        counts = torch.tensor(lengths.pop())
+        mask = torch.arange(int(counts.max())) < counts[:, None]
+        return State({n: torch.nn.utils.rnn.pad_sequence(v, batch_first=True) for n, v in tensors.items()}, mask)
+
+    def elements(self, name: str) -> list[Tensor]:
+        """The real elements of each sample of one field, on the CPU: the inverse of `padded`."""
+        values = self[name].detach().cpu()
+        return list(values) if self.mask is None else [v[m] for v, m in zip(values, self.mask.cpu(), strict=True)]
+
+    @staticmethod
     def cat(states: list[State]) -> State:
         """Samples of several states, one after another."""
         first = states[0]
         mask = None if first.mask is None else torch.cat([s.mask for s in states if s.mask is not None])
         return State({name: torch.cat([s[name] for s in states]) for name in first}, mask)
+
+
+def _tensor(value: ArrayLike) -> Tensor:
+    tensor = torch.as_tensor(value)
+    return tensor.to(torch.float32 if tensor.is_floating_point() else torch.int64)

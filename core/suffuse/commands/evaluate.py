@@ -28,6 +28,9 @@ def evaluate(config: dict[str, Any], directory: Path | None = None) -> list[Scor
     run, model = open_model(config)
     if config["n"] < 2:
         raise ConfigError(f"n={config['n']}: an evaluation needs at least 2 samples")
+    chosen = model.config["metric"]
+    if chosen is None and not config["likelihood"]:
+        raise ConfigError(f"modality={model.plugin} brings no metric; likelihood=64 scores held-out data by the model")
     recipe = model.recipe(config.get("sampler"), config.get("guidance"))
     data = build_data(model.config, model.registry)
     indices = range(config["n"])
@@ -51,8 +54,9 @@ def evaluate(config: dict[str, Any], directory: Path | None = None) -> list[Scor
         heldout=data.heldout,
         seed=config["seed"],
     )
-    metric = model.registry.build("metric", model.config["metric"], plugin=model.plugin)
-    scores: list[Score] = metric(subject)
+    scores: list[Score] = []
+    if chosen is not None:
+        scores += model.registry.build("metric", chosen, plugin=model.plugin)(subject)
     if config["likelihood"]:
         scores.append(_likelihood(model, data, config["likelihood"], config["seed"], config["compute_batch"]))
     moved = [shift for attribute in subject.attributes for shift in shifts(attribute, config["seed"])]

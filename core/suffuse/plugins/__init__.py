@@ -1,7 +1,7 @@
 """Plugins: what they may tell the core, which are installed, and the components that they bring."""
 
 from suffuse.plugins.discovery import Found
-from suffuse.plugins.hookspecs import API, KINDS, Components, hookimpl
+from suffuse.plugins.hookspecs import API, KINDS, Components, Trial, hookimpl
 from suffuse.plugins.registry import CORE, Registry
 
-__all__ = ["API", "CORE", "KINDS", "Components", "Found", "Registry", "hookimpl"]
+__all__ = ["API", "CORE", "KINDS", "Components", "Found", "Registry", "Trial", "hookimpl"]

@@ -11,6 +11,7 @@ __all__ = ["suffuse_components"]
 def suffuse_components() -> Components:
     """Everything that serves every modality."""
     return {
+        "backbone": {"transformer": "suffuse.backbones:Transformer"},
         "schedule": {
             "vp": "suffuse.schedules:LinearBetaVP",
             "cosine": "suffuse.schedules:Cosine",

@@ -57,6 +57,11 @@ class Found:
         return None
 
     @property
+    def modality(self) -> bool:
+        """Whether it brings a modality, and not only components for others."""
+        return self.conf is not None and (self.conf / "modality" / f"{self.name}.yaml").is_file()
+
+    @property
     def missing(self) -> list[str]:
         """Packages that the plugin's own extra asks for and that are not installed."""
         return missing_requirements(self.entry.dist, self.name) if self.entry.dist else []

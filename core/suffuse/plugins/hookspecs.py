@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import pluggy
 
-__all__ = ["API", "KINDS", "PROJECT", "Components", "hookimpl", "hookspec", "suffuse_components"]
+__all__ = [
+    "API",
+    "KINDS",
+    "PROJECT",
+    "Components",
+    "Trial",
+    "hookimpl",
+    "hookspec",
+    "suffuse_components",
+    "suffuse_trials",
+]
 
 PROJECT = "suffuse"
 API = 1
@@ -37,6 +48,27 @@ KINDS: Mapping[str, str] = {
 Components: TypeAlias = Mapping[str, Mapping[str, str]]
 """kind -> name -> ``"module:attribute"``."""
 
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """A tiny experiment in which the conformance kit tries what a plugin brings.
+
+    Args:
+        name: for the list of checks; only needed where there are several trials.
+        words: of the command line, such as ``("modality=crystal", "backbone=net_tiny")``: so small that a step of
+            training takes milliseconds. ``{folder}`` in one stands for a folder that is removed afterwards.
+        symmetries: what the network keeps to, each with the fields that it moves: ``permutation`` (of the elements of
+            all padded fields), ``rotation`` (of vectors along the last axis), ``translation`` and ``periodicity`` (of
+            periodic fields).
+        expected: checks that are known to fail, each with the reason; one that passes is a failure too.
+    """
+
+    name: str = ""
+    words: Sequence[str]
+    symmetries: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    expected: Mapping[str, str] = field(default_factory=dict)
+
+
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
 
@@ -56,5 +88,22 @@ def suffuse_components() -> Components:
     A class or function named here is called with the rest of its configuration as keyword arguments. A guidance gets
     the denoiser first and, where it has parameters of these names, ``load`` (a run directory and a step to the denoiser
     of that run) and ``build`` (a kind, its configuration and arguments to a component). A predictor gets the fields.
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def suffuse_trials() -> Sequence[Trial]:
+    """How the conformance kit tries this plugin; by default as ``modality=NAME``, which is seldom small enough.
+
+    Called by ``suffuse plugins check`` and `suffuse.testing` alone. One trial for each backbone is a good rule; a
+    plugin without a modality of its own names the one that what it brings is made for::
+
+        from suffuse import hookimpl
+        from suffuse.plugins import Trial
+
+        @hookimpl
+        def suffuse_trials():
+            return [Trial(words=["modality=crystal", "backbone=net_tiny"], symmetries={"permutation": []})]
     """
     raise NotImplementedError

@@ -33,8 +33,8 @@ class Registry:
 
     def __init__(self, entries: Iterable[EntryPoint] | None = None) -> None:
         self.found, self.doubles = by_name(installed() if entries is None else entries)
-        self.manager = _manager()
-        self._components: dict[str, hookspecs.Components] = {CORE: _components_of(builtin, "the core")}
+        self._hooks = {CORE: _hooks(builtin, "the core")}
+        self._components = {CORE: _components(self._hooks[CORE], "the core")}
 
     def __getitem__(self, name: str) -> Found:
         """The plugin of that name, not imported.
@@ -57,17 +57,36 @@ class Registry:
                 distribution that it came with, and the cause.
         """
         if name not in self._components:
-            found = self[name]
-            label = f"plugin {name!r} (from {found.distribution})"
+            found, label = self[name], self._label(name)
             module = _import(found.entry.module, found, label)
             needs = getattr(module, "SUFFUSE_API", hookspecs.API)
             if needs > hookspecs.API:
                 raise PluginError(
                     f"{label} needs plugin API {needs}, this core has {hookspecs.API}: pip install -U suffuse"
                 )
-            self._components[name] = _components_of(module, label)
-            self.manager.register(module, name=found.entry.value)
+            hooks = _hooks(module, label)
+            self._components[name] = _components(hooks, label)
+            self._hooks[name] = hooks
         return self._components[name]
+
+    def trials(self, name: str) -> list[hookspecs.Trial]:
+        """In which tiny experiments the conformance kit tries a plugin.
+
+        Raises:
+            PluginError: it is missing or broken, or it says nothing and has no modality of its own to be tried as.
+        """
+        self.load(name)
+        found, label = self[name], self._label(name)
+        answers = _ask(self._hooks[name], "suffuse_trials", label)
+        trials = list(answers[0]) if answers else []
+        if not answers and found.modality:
+            trials = [hookspecs.Trial(words=(f"modality={name}",))]
+        if not trials or not all(isinstance(trial, hookspecs.Trial) for trial in trials):
+            raise PluginError(f"{label}: suffuse_trials must return a list of suffuse.plugins.Trial, not {answers}")
+        return trials
+
+    def _label(self, name: str) -> str:
+        return f"plugin {name!r} (from {self[name].distribution})"
 
     def build(
         self,
@@ -139,12 +158,6 @@ class Registry:
         return component
 
 
-def _manager() -> pluggy.PluginManager:
-    manager = pluggy.PluginManager(hookspecs.PROJECT)
-    manager.add_hookspecs(hookspecs)
-    return manager
-
-
 def _import(module: str, found: Found | None, label: str) -> ModuleType:
     try:
         return importlib.import_module(module)
@@ -166,26 +179,36 @@ def _distribution(found: Found | None) -> Any:
         return None
 
 
-def _components_of(module: ModuleType, label: str) -> hookspecs.Components:
-    """What one registration module answers. On a manager of its own: a refused plugin leaves nothing behind."""
-    trial = _manager()
+def _hooks(module: ModuleType, label: str) -> pluggy.PluginManager:
+    """The hooks of one registration module, on a manager of their own: plugins never see each other.
+
+    Raises:
+        PluginError: a hook that does not exist, has other arguments, or is not marked as one.
+    """
+    manager = pluggy.PluginManager(hookspecs.PROJECT)
+    manager.add_hookspecs(hookspecs)
     try:
-        trial.register(module)
-        trial.check_pending()
-        strays = [
-            n
-            for n in vars(module)
-            if n.startswith(f"{hookspecs.PROJECT}_") and not trial.parse_hookimpl_opts(module, n)
-        ]
-        if strays:
-            raise PluginError(f"{label}: {strays[0]} is not marked with @hookimpl")
-        answers = trial.hook.suffuse_components()
+        manager.register(module)
+        manager.check_pending()
     except pluggy.PluginValidationError as error:
         raise PluginError(f"{label} does not fit the hooks: {' '.join(str(error).split())}") from error
-    except PluginError:
-        raise
-    except Exception as error:
-        raise PluginError(f"{label} failed in suffuse_components: {type(error).__name__}: {error}") from error
+    prefix = f"{hookspecs.PROJECT}_"
+    for name, value in vars(module).items():
+        if name.startswith(prefix) and callable(value) and not manager.parse_hookimpl_opts(module, name):
+            raise PluginError(f"{label}: {name} is not marked with @hookimpl")
+    return manager
+
+
+def _ask(hooks: pluggy.PluginManager, name: str, label: str) -> list[Any]:
+    try:
+        answers: list[Any] = getattr(hooks.hook, name)()
+    except Exception as error:  # a stranger's hook may raise anything; one line must name whose it is
+        raise PluginError(f"{label} failed in {name}: {type(error).__name__}: {error}") from error
+    return answers
+
+
+def _components(hooks: pluggy.PluginManager, label: str) -> hookspecs.Components:
+    answers = _ask(hooks, "suffuse_components", label)
     components = answers[0] if answers else {}
     _check_components(components, label)
     return components
