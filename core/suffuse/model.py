@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -257,7 +257,7 @@ class Model:
         *,
         seed: int = 0,
         compute_batch: int = 64,
-        sizes: Sequence[int] | None = None,
+        sizes: Sizes | None = None,
         denoiser: Guidable | None = None,
         begin: Callable[[Seeds], State] | None = None,
         start: float = 1.0,
@@ -270,7 +270,8 @@ class Model:
 
         Every network call has exactly ``compute_batch`` rows (the last is filled up with repeats), because the last
         bits of a matrix product depend on its size; so a sample is the same in every bit whatever it is drawn beside.
-        Samples of different size are padded to their own size's room and computed with others of the same room.
+        Samples of different size are padded to their own size's room and computed with others of the same room, in
+        batches of its share of ``compute_batch`` (`Sizes.width`).
 
         Args:
             indices: of the samples; index and seed decide a sample's noise.
@@ -278,7 +279,7 @@ class Model:
             recipe: from `recipe`.
             seed: of the sampling run.
             compute_batch: rows of a network call.
-            sizes: elements of each sample; by default drawn from those of the training data.
+            sizes: from which the elements of each sample are drawn; by default those of the training data.
             denoiser: what is asked in place of `guided`.
             begin: (seeds) -> the state at ``start``; pure noise, with nothing given, by default.
             start: where on the clock to begin.
@@ -295,14 +296,14 @@ class Model:
         grid = self.grid(recipe, start)
         if absent is None:
             absent = [name for name in self.fields if self.process.frozen(name) and begin is None]
-        if sizes is None and self.sizes is not None and begin is None:
-            sizes = self.sizes.draw(seed, indices)
+        known = (sizes or self.sizes) if begin is None else None
+        counts = None if known is None else known.draw(seed, indices)
         batches, order, done = [], [], 0
-        for chunk in _chunks(sizes, len(indices), compute_batch):
-            spare = compute_batch - len(chunk)
+        for chunk, width in _chunks(len(indices), compute_batch, known, counts):
+            spare = width - len(chunk)
             full = [*chunk, *chunk[-1:] * spare]
             seeds = Seeds(
-                seed, [indices[place] for place in full] if spare or sizes else indices[chunk[0] : chunk[-1] + 1]
+                seed, [indices[place] for place in full] if spare or counts else indices[chunk[0] : chunk[-1] + 1]
             )
             condition = {
                 name: kind.collate([asked[name][place] for place in full]).to(device)
@@ -311,7 +312,7 @@ class Model:
             if begin is not None:
                 state = begin(seeds)
             else:
-                state = self.prior(seeds, None if sizes is None else [sizes[place] for place in full])
+                state = self.prior(seeds, None if counts is None else [counts[place] for place in full])
             made = sample(
                 denoise,
                 state.to(device),
@@ -331,15 +332,18 @@ class Model:
                 progress(done)
         room = max((batch.mask.shape[1] for batch in batches if batch.mask is not None), default=0)
         state = State.cat([pad(batch, self.fields, room) for batch in batches])
-        return state if sizes is None else state.rows(torch.tensor(order).argsort())
+        return state if counts is None else state.rows(torch.tensor(order).argsort())
 
 
-def _chunks(sizes: Sequence[int] | None, count: int, most: int) -> list[list[int]]:
-    """Places of samples that are computed together: in order or, where sizes vary, with those of the same room."""
+def _chunks(count: int, most: int, known: Sizes | None, sizes: Sequence[int] | None) -> Iterator[tuple[list[int], int]]:
+    """Places of samples that are computed together, and in how many rows: in order or, where sizes vary, with those of
+    the same room."""
     rooms: dict[int, list[int]] = {}
     for place in range(count):
         rooms.setdefault(0 if sizes is None else Sizes.room(sizes[place]), []).append(place)
-    return [places[at : at + most] for _, places in sorted(rooms.items()) for at in range(0, len(places), most)]
+    for room, places in sorted(rooms.items()):
+        width = most if known is None else known.width(room, most)
+        yield from ((places[at : at + width], width) for at in range(0, len(places), width))
 
 
 def merge(recorded: Mapping[str, Any], given: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -27,6 +27,7 @@ from torch import Tensor
 __all__ = ["Draws", "generator", "key", "normal", "order", "uniform", "uniform64"]
 
 _BLOCK = 4  # 64-bit words of Philox; rows start at a block
+_JUMP = 2000  # words that are drawn in the time of a jump; shorter gaps between rows are drawn and dropped
 
 
 def key(seed: int, *purpose: str | int) -> int:
@@ -126,18 +127,6 @@ def _open_unit(words: NDArray[np.uint32]) -> NDArray[np.float32]:
     return unit
 
 
-def _runs(rows: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Maximal runs of consecutive numbers, as (first, length): each costs one jump and one call."""
-    start = previous = int(rows[0])
-    for row in rows[1:]:
-        row = int(row)
-        if row != previous + 1:
-            yield start, previous - start + 1
-            start = row
-        previous = row
-    yield start, previous - start + 1
-
-
 def _rows(
     key: int,
     rows: Sequence[int],
@@ -150,10 +139,17 @@ def _rows(
     words = -(-size // (per_word * _BLOCK)) * _BLOCK
     if not len(rows) or not size:
         return torch.from_numpy(transform(np.empty((len(rows), 0), np.uint64))).new_empty((len(rows), *shape))
-    parts = []
-    for first, count in [(int(rows[0]), len(rows))] if isinstance(rows, range) and rows.step == 1 else _runs(rows):
-        bits = np.random.Philox(key=key, counter=first * (words // _BLOCK))
-        parts.append(transform(bits.random_raw(count * words).reshape(count, words))[:, :size])
-    return torch.from_numpy(np.concatenate(parts) if len(parts) > 1 else np.ascontiguousarray(parts[0])).reshape(
-        len(rows), *shape
-    )
+    if isinstance(rows, range) and rows.step == 1:
+        raw = _words(key, rows[0], len(rows), words)
+    else:
+        distinct, places = np.unique(np.asarray(rows, np.int64), return_inverse=True)
+        runs = np.split(distinct, np.flatnonzero(np.diff(distinct) > 1 + _JUMP // words) + 1)
+        parts = [_words(key, int(run[0]), int(run[-1] - run[0]) + 1, words)[run - run[0]] for run in runs]
+        raw = np.concatenate(parts)[places]
+    return torch.from_numpy(np.ascontiguousarray(transform(raw)[:, :size])).reshape(len(rows), *shape)
+
+
+def _words(key: int, first: int, count: int, words: int) -> NDArray[np.uint64]:
+    """The random words of consecutive rows, ``[count, words]``."""
+    bits = np.random.Philox(key=key, counter=first * (words // _BLOCK))
+    return np.asarray(bits.random_raw(count * words).reshape(count, words))

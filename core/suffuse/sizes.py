@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,9 @@ from suffuse import noise
 from suffuse.errors import ConfigError
 
 __all__ = ["Sizes"]
+
+_NARROW = 8
+"""The narrowest batch: below it, one sample costs hardly less than eight."""
 
 
 @dataclass(frozen=True)
@@ -34,20 +38,35 @@ class Sizes:
         step = 1 << max(0, size.bit_length() - 4)
         return -(-size // step) * step
 
-    def draw(self, seed: int, indices: Sequence[int], least: int = 1, most: int | None = None) -> list[int]:
-        """The size of each sample of a run, as often as in the data, within bounds.
+    def within(self, least: int = 1, most: int | None = None) -> Sizes:
+        """Those within bounds, as often as in the data.
 
         Raises:
             ConfigError: the training data had no sample of such a size.
         """
-        known = [size for size in self.counts if size >= least and (most is None or size <= most)]
+        known = {s: count for s, count in self.counts.items() if s >= least and (most is None or s <= most)}
         if not known:
-            asked = f"{least}" if most == least else f"{least} to {'any' if most is None else most}"
+            asked = f"{least}" if most == least else f"{least}..{'' if most is None else most}"
             raise ConfigError(f"size={asked}: the training data had {min(self.counts)} to {max(self.counts)} elements")
-        shares = np.cumsum([self.counts[size] for size in known], dtype=np.float64)
+        return Sizes(known)
+
+    def draw(self, seed: int, indices: Sequence[int]) -> list[int]:
+        """The size of each sample of a run."""
+        known = list(self.counts)
+        shares = np.cumsum(list(self.counts.values()), dtype=np.float64)
         numbers = noise.uniform64(noise.key(seed, "size"), indices).numpy()
         places = np.searchsorted(shares, numbers * shares[-1])
         return [known[min(int(place), len(known) - 1)] for place in places]
+
+    def width(self, room: int, most: int) -> int:
+        """How many samples of a room are computed at once: about as many as there are among ``most`` samples.
+
+        A power of two, or ``most`` itself. It depends on neither how many are drawn nor which, so that a sample is the
+        same in every bit whatever it is drawn beside; and a batch that is filled up wastes no more than its share.
+        """
+        count = sum(count for size, count in self.counts.items() if self.room(size) == room)
+        share = count / sum(self.counts.values())
+        return min(most, max(_NARROW, 1 << max(0, math.ceil(math.log2(most * share)))))
 
     def to_json(self) -> dict[str, int]:
         """Plain data that `from_json` reads back."""

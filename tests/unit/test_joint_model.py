@@ -114,12 +114,20 @@ def test_padding_that_depends_on_the_batch_is_noticed(model: Model, monkeypatch:
 
 def test_sizes_may_be_asked_for(model: Model) -> None:
     assert model.sizes is not None
-    assert set(model.sizes.draw(0, range(50), 4, 9)) == {5, 9}
-    with pytest.raises(ConfigError, match="had 3 to 17 elements"):
-        model.sizes.draw(0, [0], 30)
-    state = draw(model, range(2), sizes=[4, 6])
+    assert set(model.sizes.within(4, 9).draw(0, range(50))) == {5, 9}
+    with pytest.raises(ConfigError, match=r"size=30\.\.: .* had 3 to 17 elements"):
+        model.sizes.within(30)
+    state = draw(model, range(2), sizes=Sizes({4: 1}))
     assert state.mask is not None
-    assert state.mask.sum(1).tolist() == [4, 6]
+    assert state.mask.sum(1).tolist() == [4, 4]
+
+
+def test_rare_rooms_take_narrow_batches() -> None:
+    """What is filled up is about half a batch in all, and no room's width depends on what is drawn."""
+    sizes = Sizes({9: 800, 8: 130, 7: 40, 5: 1})
+    assert [sizes.width(room, 64) for room in (9, 8, 7, 5)] == [64, 16, 8, 8]
+    assert [sizes.width(room, 4) for room in (9, 5)] == [4, 4]
+    assert Sizes({12: 3}).width(12, 48) == 48
 
 
 @pytest.mark.parametrize("room", [(1, 1), (7, 7), (15, 15), (16, 16), (17, 18), (33, 36), (100, 104), (1000, 1024)])

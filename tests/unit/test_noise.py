@@ -51,6 +51,7 @@ def test_far_rows(row: int) -> None:
     together = noise.normal(1, [row, row + 1], (5,))
     assert torch.isfinite(together).all()
     assert torch.equal(together[1:], noise.normal(1, [row + 1], (5,)))
+    assert torch.equal(noise.normal(1, [row + 1, 3, row - 90], (50,))[:1], noise.normal(1, [row + 1], (50,)))
     assert not torch.equal(together[0], together[1])
 
 
