@@ -10,10 +10,11 @@ import re
 import sys
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from suffuse.complaints import complain
-from suffuse.errors import ConfigError, SuffuseError, suggest
+from suffuse.errors import ConfigError, DataError, SuffuseError, suggest
 
 if TYPE_CHECKING:
     from suffuse.plugins import Registry
@@ -27,6 +28,7 @@ _COMPOSED = {
     "report": "one page that shows what a run is worth",
 }
 _PLAIN = {
+    "verify": "where a file comes from, and what of that can be checked",
     "plugins": "what is installed (-v: with all components)",
     "env": "versions and devices, for a bug report",
 }
@@ -45,6 +47,7 @@ _EXAMPLES = {
     ),
     "evaluate": ("suffuse evaluate run=runs/image/DATE n=2000",),
     "report": ("suffuse report run=runs/image/DATE",),
+    "verify": ("suffuse verify sample-000003.png run=runs/image/DATE",),
 }
 
 
@@ -87,6 +90,8 @@ def _dispatch(arguments: list[str]) -> int:
     command, *rest = arguments
     if command == "plugins":
         return _plugins(rest)
+    if command == "verify":
+        return _verify(rest)
     if command == "env":
         from suffuse.environment import describe
 
@@ -133,6 +138,21 @@ def _plugins(arguments: list[str]) -> int:
     if wrong:
         raise ConfigError(f"{wrong[0]!r} is not an option of plugins; known: -v")
     print(list_plugins(Registry(), verbose=bool(arguments)))
+    return 0
+
+
+def _verify(arguments: list[str]) -> int:
+    files = [word for word in arguments if not word.startswith(("run=", "-"))]
+    folders = [word.partition("=")[2] for word in arguments if word.startswith("run=")]
+    if len(files) != 1 or len(folders) > 1 or len(files) + len(folders) < len(arguments):
+        raise ConfigError(f"verify takes one file and perhaps run=DIR: {_EXAMPLES['verify'][0]}")
+    from suffuse.commands.verify import text, verify
+
+    record, findings = verify(Path(files[0]), Path(folders[0]) if folders else None)
+    print(text(record, findings))
+    broken = [finding.what for finding in findings if finding.holds is False]
+    if broken:
+        raise DataError(f"{files[0]}: not so: {'; '.join(broken)}")
     return 0
 
 

@@ -297,6 +297,15 @@ class Decoder(ABC):
         """Write one value in the modality's own format, with its provenance ``record`` inside."""
         samples.write_sample(value, path, record)
 
+    @staticmethod
+    def read_record(path: Path) -> dict[str, Any]:
+        """The provenance record in a file that `save` wrote.
+
+        Raises:
+            DataError: the file is missing, is of another format, or carries no record.
+        """
+        return samples.read_record(path)
+
     def draw(self, value: Any, axes: Axes) -> None:
         """Draw one value into axes of matplotlib, for `sheet` and `html`.
 

@@ -458,7 +458,7 @@ def test_the_command_line_starts_without_torch(arguments: list[str], tmp_path: P
     ("line", "expected"),
     [
         ("suffuse tr", {"train"}),
-        ("suffuse ", {"train", "sample", "evaluate", "report", "plugins", "env"}),
+        ("suffuse ", {"train", "sample", "evaluate", "report", "verify", "plugins", "env"}),
         ("suffuse train modality=im", {"modality=image"}),
         ("suffuse train sampler=dd", {"sampler=ddim", "sampler=ddpm"}),
         ("suffuse train modality=image trainer.chec", {"trainer.checkpoint_every="}),

@@ -17,7 +17,8 @@ from suffuse.errors import ConfigError, DataError
 from suffuse.fields import Field
 from suffuse.state import State
 from suffuse_image.data import Digits
-from suffuse_image.decoder import Pixels, read_record
+from suffuse_image.decoder import Pixels
+from suffuse_image.png import read_record
 from suffuse_image.sheet import contact_sheet, enlarge
 
 GREY = {"pixels": Field(shape=(1, 8, 8))}

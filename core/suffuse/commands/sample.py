@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -50,7 +51,8 @@ def sample(config: dict[str, Any], directory: Path | None = None) -> Path:
     for index, value, word in zip(job.indices, values, words, strict=True):
         name = f"sample-{index:06d}{model.decoder.suffix}"
         model.decoder.save(value, folder / name, record(run, model, recipe, config["seed"], index, word))
-        files.append({"file": name, "index": index, "asked": word})
+        digest = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+        files.append({"file": name, "sha256": digest, "index": index, "asked": word})
     if len(values) > 1:
         model.decoder.sheet(values[:100], words[:100], folder / "sheet.png")
     write_json(

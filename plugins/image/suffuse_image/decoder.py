@@ -31,7 +31,7 @@ from suffuse_image.data.pictures import (
 from suffuse_image.png import read_record, write_png
 from suffuse_image.sheet import contact_sheet, enlarge
 
-__all__ = ["Pixels", "read_record"]
+__all__ = ["Pixels"]
 
 _SAMPLE = 2048
 _LEAST_SCALE = 0.01
@@ -117,6 +117,11 @@ class Pixels(Decoder):
     def save(self, value: Pixels8, path: Path, record: Mapping[str, Any]) -> None:
         """A PNG at its true size with the record in its iTXt chunk ``suffuse``; `read_record` reads it back."""
         write_png(to_image(value), path, record)
+
+    @staticmethod
+    def read_record(path: Path) -> dict[str, Any]:
+        """The record inside a file of `save`; the errors are those of `png.read_record`."""
+        return read_record(path)
 
     def sheet(self, values: Sequence[Pixels8], captions: Sequence[str], path: Path) -> None:
         """A contact sheet: a row for each caption where captions repeat, else a grid with captions below."""

@@ -19,7 +19,7 @@ from suffuse.spaces import Categorical
 from suffuse.state import State
 from suffuse_molecule.data.splits import MoleculeSplit
 from suffuse_molecule.drawing import draw_sheet, draw_svg
-from suffuse_molecule.files import first_molecule, write_sdf, write_smiles
+from suffuse_molecule.files import first_molecule, read_record, write_sdf, write_smiles
 from suffuse_molecule.graphs import BONDS, Packed, Unfit, code_of, name_of
 from suffuse_molecule.molecule import Molecule
 from suffuse_molecule.repair import Repair, repaired
@@ -185,6 +185,11 @@ class Graph(Decoder):
     def save(self, value: Molecule, path: Path, record: Mapping[str, Any]) -> None:
         """An SDF with the record as its property ``suffuse``, or a SMILES with the record behind it."""
         (write_smiles if self.file == "smiles" else write_sdf)(value, path, record)
+
+    @staticmethod
+    def read_record(path: Path) -> dict[str, Any]:
+        """The record inside a file of `save`; the errors are those of `files.read_record`."""
+        return read_record(path)
 
     def sheet(self, values: Sequence[Molecule], captions: Sequence[str], path: Path) -> None:
         """A grid of drawings with their captions; what is no molecule says why."""

@@ -30,7 +30,7 @@ from suffuse_audio.decoders.given import NEEDS
 from suffuse_audio.decoders.joining import join
 from suffuse_audio.decoders.opening import open_marks, open_sound
 from suffuse_audio.pictures import portrait, sheet
-from suffuse_audio.wav import Subtype, encode_wav, write_wav
+from suffuse_audio.wav import Subtype, encode_wav, read_record, write_wav
 
 __all__ = ["LOUD", "SoundDecoder"]
 
@@ -223,6 +223,11 @@ class SoundDecoder(Decoder):
                 reduction = 20 * np.log10(peak)
                 record = {**record, "limiter": f"scaled by {-reduction:.2f} dB, as the peak was {peak:.4g}"}
         write_wav(samples, value.rate, path, self.subtype, record)
+
+    @staticmethod
+    def read_record(path: Path) -> dict[str, Any]:
+        """The record inside a file of `save`; the errors are those of `wav.read_record`."""
+        return read_record(path)
 
     def sheet(self, values: Sequence[Clip], captions: Sequence[str], path: Path) -> None:
         """Waveforms and spectrograms in a grid, with captions below."""
