@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from suffuse.errors import ConfigError, RunError, suggest
+from suffuse.world import World
 
 __all__ = ["chosen_modalities", "prepare"]
 
@@ -81,7 +82,7 @@ def prepare(command: str, arguments: Sequence[str], folders: Mapping[str, Path])
     sweeping = bool({"--multirun", "-m"} & set(flags)) or any(str(o) == "hydra.mode=MULTIRUN" for o in overrides)
     if command == "train":
         overrides = _resumed(overrides)
-        if not looking:
+        if not looking and not World.here().rank:  # the first process may have begun the folder already
             _check_free(overrides)
     else:
         _check_belongs(command, overrides)
