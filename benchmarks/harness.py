@@ -156,8 +156,10 @@ def machine() -> dict[str, Cell]:
     """What the figures depend on beside the code."""
     import torch
 
+    from suffuse.environment import processor
+
     return {
-        "processor": _processor(),
+        "processor": processor(),
         "cores": os.cpu_count(),
         "threads of torch": torch.get_num_threads(),
         "load at the start": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
@@ -165,18 +167,6 @@ def machine() -> dict[str, Cell]:
         "python": platform.python_version(),
         "torch": str(torch.__version__),
     }
-
-
-def _processor() -> str:
-    """The model of the processor, with family and model number, since virtual machines often say little else."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    pairs = (line.partition(":") for line in lines)
-    facts = {key.strip(): value.strip() for key, colon, value in reversed(list(pairs)) if colon}
-    name = facts.get("model name", platform.machine())
-    return f"{name} (family {facts['cpu family']}, model {facts['model']})" if "cpu family" in facts else name
 
 
 def write(record: Record, folder: Path) -> Path:

@@ -103,15 +103,19 @@ def denoiser(seed: int = 0, conditions: Mapping[str, Condition] | None = None, *
         return Denoiser(Perceptron(), fields, conditions=conditions, **settings).eval()
 
 
-def trainer(directory: Path, split: Split | None = None, *, seed: int = 0, **settings: Any) -> Trainer:
+def trainer(
+    directory: Path, split: Split | None = None, *, seed: int = 0, self_conditioning: float = 0.0, **settings: Any
+) -> Trainer:
     """A trainer of a `Perceptron` on `Points`; whatever is not a setting of the loop goes to `Trainer`."""
     known = TrainerSettings.__dataclass_fields__
     loop = {"steps": 12, "batch_size": 16, "warmup": 2, "log_every": 4, "checkpoint_every": 6}
     loop.update({name: settings.pop(name) for name in list(settings) if name in known})
     split = Points(jitter=0.05) if split is None else split
     return Trainer(
-        denoiser=denoiser(conditions=split.conditions),
-        objective=Objective(process(scale=0.7), LogNormal(), edm(), "edm", split.conditions),
+        denoiser=settings.pop("denoiser", None) or denoiser(conditions=split.conditions),
+        objective=Objective(
+            process(scale=0.7), LogNormal(), edm(), "edm", split.conditions, self_conditioning=self_conditioning
+        ),
         train=split,
         decoder=PointEncoder(),  # type: ignore[arg-type]
         directory=directory,

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from suffuse.documents import read_yaml, vet_folder, vet_override
 from suffuse.errors import ConfigError, RunError, suggest
+from suffuse.world import World
 
 __all__ = ["chosen_modalities", "prepare"]
 
@@ -85,7 +86,7 @@ def prepare(command: str, arguments: Sequence[str], folders: Mapping[str, Path])
     sweeping = bool({"--multirun", "-m"} & set(flags)) or any(str(o) == "hydra.mode=MULTIRUN" for o in overrides)
     if command == "train":
         overrides = _resumed(overrides)
-        if not looking:
+        if not looking and not World.here().rank:  # the first process may have begun the folder already
             _check_free(overrides)
     else:
         _check_belongs(command, overrides)

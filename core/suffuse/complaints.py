@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import signal
 import sys
 import traceback
 from collections.abc import Iterable
@@ -12,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from suffuse.errors import SuffuseError, suggest
+from suffuse.world import World
 
 __all__ = ["complain", "exit_code", "explain"]
 
@@ -33,17 +35,19 @@ def complain(error: Exception, line: str | None = None) -> int:
     if code == 1 or os.environ.get("SUFFUSE_TRACEBACK", "0") not in ("", "0"):
         traceback.print_exception(error)
     if code == 2:
-        print(f"suffuse: {' '.join((line or _one_line(error)).split())}", file=sys.stderr)
+        world = World.here()
+        who = f"process {world.rank} of {world.size}: " if world.rank else ""
+        print(f"suffuse: {who}{' '.join((line or _one_line(error)).split())}", file=sys.stderr)
     return code
 
 
 def exit_code(error: Exception) -> int:
-    """2 for what the user can mend, 128 + n after signal number n, 1 for a bug."""
+    """2 for what the user can mend, 130 after Ctrl-C, 143 after a signal that asks to end, 1 for a bug."""
     if isinstance(error, SuffuseError) or (isinstance(error, OSError) and error.errno in _ENVIRONMENT):
         return 2
     trainer = sys.modules.get("suffuse.training.trainer")  # only a run that has begun can be interrupted
     if trainer is not None and isinstance(error, trainer.Interrupted):
-        return 128 + int(error.signal_number)
+        return 128 + (signal.SIGINT if error.signal_number == signal.SIGINT else signal.SIGTERM)
     return 1
 
 

@@ -13,7 +13,7 @@ from suffuse.errors import PluginError
 from suffuse.plugins import CORE, Registry
 from suffuse.plugins.discovery import duplicate_configs
 
-__all__ = ["describe", "git_state", "list_plugins", "versions"]
+__all__ = ["describe", "git_state", "list_plugins", "processor", "versions"]
 
 _PACKAGES = ("suffuse", "torch", "numpy", "scipy", "safetensors", "hydra-core", "omegaconf", "pluggy")
 
@@ -27,6 +27,18 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return {**found, "platform": platform.platform()}
+
+
+def processor() -> str:
+    """The model of the processor, with family and model number, since virtual machines often say little else."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    pairs = (line.partition(":") for line in lines)
+    facts = {key.strip(): value.strip() for key, colon, value in reversed(list(pairs)) if colon}
+    name = facts.get("model name", platform.machine())
+    return f"{name} (family {facts['cpu family']}, model {facts['model']})" if "cpu family" in facts else name
 
 
 def git_state(folder: Path) -> str | None:

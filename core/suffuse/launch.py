@@ -6,12 +6,15 @@ import importlib
 import os
 import shutil
 import sys
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from suffuse.complaints import complain, exit_code, explain
 from suffuse.composition import add_search_path, conf_folder, conf_folders, plain, version_base
+from suffuse.errors import ConfigError
 from suffuse.plugins import Registry
+from suffuse.world import World
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -30,6 +33,9 @@ def launch(command: str, arguments: list[str], registry: Registry) -> int:
     # Hydra would print every error itself, most of them with a traceback; this hands them over as they are.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     add_search_path(registry.found.values())
+    world = World.here()
+    if world.size > 1:
+        arguments = _of_several(command, arguments, world)
     begun = False
 
     def task(config: DictConfig) -> None:
@@ -49,6 +55,25 @@ def launch(command: str, arguments: list[str], registry: Registry) -> int:
     return 0
 
 
+def _of_several(command: str, arguments: list[str], world: World) -> list[str]:
+    """The arguments of one of several processes: the first keeps the records, and the others are told where.
+
+    Raises:
+        ConfigError: the command, or a sweep, is for one process.
+    """
+    if command not in ("train", "sample"):
+        raise ConfigError(f"{command} runs in one process, not in {world.size}")
+    if {"--multirun", "-m"} & set(arguments):
+        raise ConfigError("--multirun starts runs itself, one after another or as jobs; leave out torchrun or srun")
+    if not world.rank:
+        return arguments
+    warnings.simplefilter("ignore")
+    if any(argument.startswith("resume=") for argument in arguments):
+        return arguments
+    kept = [argument for argument in arguments if not argument.startswith(("hydra.run.dir=", "hydra.output_subdir="))]
+    return [*kept, "hydra.run.dir=.", "hydra.output_subdir=null"]
+
+
 def _run(command: str, config: DictConfig) -> None:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
@@ -56,14 +81,15 @@ def _run(command: str, config: DictConfig) -> None:
     settings = HydraConfig.get()
     directory = Path(settings.runtime.output_dir)
     resuming = command == "train" and config.get("resume") is not None
+    leads = World.here().rank == 0
     try:
         checked = plain(command, config)
-        if resuming:
+        if resuming and leads:
             _remember(directory, [word for word in settings.overrides.task if not word.startswith("resume=")])
         getattr(importlib.import_module(f"suffuse.commands.{command}"), command)(checked, directory)
     except Exception as error:
         code = exit_code(error)
-        if command == "train" and not resuming:
+        if command == "train" and leads and not resuming:
             _discard(directory)
         if code == 1 or settings.mode == RunMode.MULTIRUN:
             raise

@@ -9,11 +9,13 @@ from typing import Self
 
 from tqdm import tqdm
 
+from suffuse.world import World
+
 __all__ = ["Progress"]
 
 
 class Progress:
-    """Progress of a job of known length; a context manager.
+    """Progress of a job of known length; a context manager. Of several processes the first shows it.
 
     Args:
         total: of the job.
@@ -25,14 +27,17 @@ class Progress:
     def __init__(self, total: int, unit: str, *, done: int = 0, every: float = 10.0) -> None:
         self.total, self.unit, self.begin, self.every = total, unit, done, every
         self.began = self.printed = time.monotonic()
+        self.quiet = World.here().rank > 0
         self.bar = (
             tqdm(total=total, initial=done, unit=unit, dynamic_ncols=True, file=sys.stderr)
-            if sys.stderr.isatty()
+            if sys.stderr.isatty() and not self.quiet
             else None
         )
 
     def update(self, done: int, note: str = "") -> None:
         """``done`` of the total are behind us; ``note`` says more."""
+        if self.quiet:
+            return
         if self.bar is not None:
             self.bar.set_postfix_str(note, refresh=False)
             self.bar.update(done - self.bar.n)

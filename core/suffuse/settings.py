@@ -103,7 +103,8 @@ class TrainerSettings(Settings):
         workers: processes that read data ahead.
         threads: of torch on the CPU; None leaves torch's choice.
         compile: the network through torch.compile.
-        channels_last: convolution weights and inputs in NHWC order.
+        channels_last: convolution weights and inputs in NHWC order; not where weights are split.
+        shard: weights, averages and the optimizer's state are split over the processes, where there are several.
     """
 
     section: ClassVar[str] = "trainer"
@@ -134,6 +135,7 @@ class TrainerSettings(Settings):
     threads: Annotated[int, Range(least=1, most=4096)] | None = None
     compile: bool = False
     channels_last: bool = False
+    shard: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()

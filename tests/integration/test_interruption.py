@@ -90,6 +90,22 @@ def test_a_signal_saves_and_the_run_goes_on(number: signal.Signals, tmp_path: Pa
 
 
 @pytest.mark.slow
+def test_a_second_signal_does_not_wait(tmp_path: Path) -> None:
+    """Not even for the step under way, which takes seconds here."""
+    process = start(*WORDS, "trainer.batch_size=8192", f"hydra.run.dir={tmp_path / 'run'}")
+    assert process.stderr is not None
+    while "run directory" not in process.stderr.readline():
+        assert process.poll() is None
+    time.sleep(1)
+    process.send_signal(signal.SIGTERM)
+    time.sleep(0.3)
+    assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=2)
+    assert process.returncode == -signal.SIGTERM
+
+
+@pytest.mark.slow
 def test_a_killed_run_ends_as_if_it_had_not_been(tmp_path: Path, whole: Run) -> None:
     directory = tmp_path / "run"
     process = start(*WORDS, f"hydra.run.dir={directory}")

@@ -16,6 +16,7 @@ import pytest
 import torch
 from torch import nn
 
+from suffuse.denoiser import Denoiser
 from suffuse.errors import ConfigError, RunError
 from suffuse.training import Checkpoints, Trainer
 from suffuse.training.callbacks import Callback
@@ -104,6 +105,26 @@ def test_forgetting_the_position_is_noticed(tmp_path: Path) -> None:
     assert not same_bits(final(tmp_path / "whole"), final(tmp_path / "cut", 6))
 
 
+def test_what_is_dropped_belongs_to_the_step(tmp_path: Path) -> None:
+    """A network with dropout is resumed exactly, though torch's own generator decides."""
+
+    def dropping() -> Denoiser:
+        network = denoiser(conditions=Points().conditions)
+        network.backbone.net.insert(2, nn.Dropout(0.5))  # type: ignore[operator, union-attr]
+        return network
+
+    trainer(tmp_path / "whole", denoiser=dropping()).fit()
+    with pytest.raises(KilledError):
+        trainer(tmp_path / "cut", denoiser=dropping(), callbacks=[Diary(8, kill)]).fit()
+    torch.manual_seed(123)
+    resumed = trainer(tmp_path / "cut", denoiser=dropping())
+    resumed.resume()
+    resumed.fit()
+    assert same_bits(final(tmp_path / "whole"), final(tmp_path / "cut"))
+    trainer(tmp_path / "plain").fit()
+    assert not same_bits(final(tmp_path / "whole"), final(tmp_path / "plain"))
+
+
 def test_workers_change_nothing(tmp_path: Path) -> None:
     trainer(tmp_path / "none").fit()
     trainer(tmp_path / "two", workers=2).fit()
@@ -169,7 +190,7 @@ def test_a_bad_loss_at_once_leaves_nothing(tmp_path: Path) -> None:
     assert Checkpoints(tmp_path / "checkpoints").steps() == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
 def test_a_signal_saves_and_stops(tmp_path: Path, number: signal.Signals) -> None:
     before = signal.getsignal(number)
     with pytest.raises(Interrupted) as caught:

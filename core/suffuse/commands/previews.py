@@ -20,17 +20,20 @@ class Previews:
         run: to whose ``samples/`` the sheets are written.
         model: whose recorded sampler is used.
         count: samples on a sheet.
+        writes: whether this process writes them; where weights are split over processes, all take part in drawing.
     """
 
     run: Run
     model: Model
     count: int = 40
+    writes: bool = True
 
     def __call__(self, denoiser: Denoiser, step: int) -> None:
         model = replace(self.model, denoiser=denoiser)
         indices = range(self.count)
         asked = model.asked({}, indices)
         values = model.decoder.decode(model.draw(indices, asked, model.recipe(), compute_batch=self.count))
-        self.run.samples.mkdir(exist_ok=True)
-        path = self.run.samples / f"step-{step:09d}.png"
-        model.decoder.sheet(values, captions(model.conditions, asked, self.count), path)
+        if self.writes:
+            self.run.samples.mkdir(exist_ok=True)
+            path = self.run.samples / f"step-{step:09d}.png"
+            model.decoder.sheet(values, captions(model.conditions, asked, self.count), path)

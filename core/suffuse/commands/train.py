@@ -11,14 +11,14 @@ import torch
 
 from suffuse.assembly import build_data, build_model
 from suffuse.commands.previews import Previews
-from suffuse.environment import git_state, versions
+from suffuse.environment import git_state, processor, versions
 from suffuse.errors import ConfigError, RunError
 from suffuse.model import Model
 from suffuse.plugins import Registry
 from suffuse.runs import Run, now
 from suffuse.sizes import Sizes
 from suffuse.training import Checkpoint, Checkpoints, Trainer, TrainerSettings
-from suffuse.training.engine import SingleProcess
+from suffuse.training.engine import Engine, opened
 from suffuse.training.objective import Objective
 from suffuse.training.trainer import Interrupted
 
@@ -28,16 +28,22 @@ __all__ = ["train"]
 def train(config: dict[str, Any], directory: str | Path) -> Run:
     """Train a model as configured, in a new run directory or one that is resumed.
 
+    Where torchrun or srun started several processes, each of them calls this, and the first one's directory is meant.
+
     Raises:
         SuffuseError: the configuration, the data or a checkpoint is not fit for it.
         Interrupted: a signal asked to stop; what was reached is saved.
     """
-    directory = Path(directory)
-    registry = Registry()
     settings = TrainerSettings.read(config["trainer"])
     if settings.threads:
         torch.set_num_threads(settings.threads)
-    engine = SingleProcess(config["device"], settings.precision)
+    with opened(config["device"], settings.precision, settings.shard) as engine:
+        return _train(config, Path(engine.share(str(directory))), settings, engine)
+
+
+def _train(config: dict[str, Any], directory: Path, settings: TrainerSettings, engine: Engine) -> Run:
+    registry = Registry()
+    leads = engine.rank == 0
     run = Run(directory)
     resuming = bool(config.get("resume"))
     saved = Checkpoints(directory / "checkpoints").steps() if resuming else []
@@ -45,9 +51,10 @@ def train(config: dict[str, Any], directory: str | Path) -> Run:
     source = run if resuming else origin
     if source is not None:
         config = {**config, "backbone": source.config["backbone"]}  # its weights fit no other network
-    if not resuming:
+    if not resuming and leads:
         run.begin(config)
-    data = build_data(config, registry)
+    with engine.first():
+        data = build_data(config, registry)
     plugin = config["modality"]["name"]
     decoder = registry.build("decoder", config["decoder"], plugin=plugin)
     counted = data.train.sizes()
@@ -80,7 +87,7 @@ def train(config: dict[str, Any], directory: str | Path) -> Run:
         callbacks=[
             registry.build("callback", each, plugin=plugin) for each in (config.get("callbacks") or {}).values()
         ],
-        preview=Previews(run, model),
+        preview=Previews(run, model, writes=leads),
         log=run.log,
     )
     if saved:
@@ -89,6 +96,9 @@ def train(config: dict[str, Any], directory: str | Path) -> Run:
             raise ConfigError(
                 f"trainer.steps={settings.steps}: the run is at step {trainer.step} already; ask for more"
             )
+    if not leads:
+        trainer.fit()
+        return run
     if resuming:
         run.configure(config)
         run.rewind(trainer.step)
@@ -100,6 +110,8 @@ def train(config: dict[str, Any], directory: str | Path) -> Run:
         seed=config["seed"],
         parameters=sum(p.numel() for p in model.denoiser.parameters()),
         device=str(engine.device),
+        processes=engine.world_size,
+        processor=processor(),
         threads=torch.get_num_threads(),
         plugins=registry.used(),
         git=git_state(Path.cwd()),
@@ -148,9 +160,13 @@ def _announce(model: Model, trainer: Trainer, data: Any, directory: Path) -> Non
     print(
         f"training {model.plugin}: {len(data.train)} items ({len(data.heldout)} held out), {shapes}, "
         f"conditions {asked}\n"
-        f"  {model.config['backbone']['name']} with {count:,} parameters on {trainer.engine.device}, "
+        f"  {model.config['backbone']['name']} with {count:,} parameters on {_where(trainer.engine)}, "
         f"{torch.get_num_threads()} threads, steps {trainer.step} to {trainer.settings.steps}\n"
         f"  run directory {directory}",
         file=sys.stderr,
         flush=True,
     )
+
+
+def _where(engine: Engine) -> str:
+    return f"{engine.device}" if engine.world_size == 1 else f"{engine.world_size} processes, {engine.device} first"

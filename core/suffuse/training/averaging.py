@@ -24,6 +24,7 @@ import copy
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -56,7 +57,12 @@ class Average(Generic[Network]):
         self.model = copy.deepcopy(model).requires_grad_(False).eval()
         self.decay = decay
         self.updates = 0
-        self._pairs = list(zip(self.model.parameters(), model.parameters(), strict=True))
+        self._followed = model
+
+    @cached_property
+    def _pairs(self) -> list[tuple[Tensor, Tensor]]:
+        """At the first update, since weights that are split over processes become other tensors."""
+        return list(zip(self.model.parameters(), self._followed.parameters(), strict=True))
 
     @torch.no_grad()
     def update(self) -> None:

@@ -1,33 +1,38 @@
 """What the loop asks of whatever runs it: a device, a precision, and gradients of several processes.
 
-The loop is written against this protocol, so that data-parallel and sharded engines take the place of the single
-process without a change to it.
+The loop is written against this protocol, so that data-parallel and sharded engines (`suffuse.training.parallel`) take
+the place of the single process without a change to it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from suffuse.errors import ConfigError, suggest
+from suffuse.world import World
 
-__all__ = ["Engine", "SingleProcess", "pick_device"]
+__all__ = ["Engine", "SingleProcess", "opened", "pick_device"]
 
 _PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Engine(Protocol):
-    """Runs a network on one or more devices."""
+    """Runs a network on one or more devices. What is said of all processes has to be called in all of them."""
 
     device: torch.device
     rank: int
     world_size: int
 
-    def prepare(self, model: nn.Module) -> nn.Module:
+    def shard(self, network: nn.Module) -> None:
+        """Split the weights over the processes, in place, if that is what this engine does; before `prepare`."""
+        ...
+
+    def prepare(self, network: nn.Module) -> nn.Module:
         """The network as the loop calls it."""
         ...
 
@@ -35,12 +40,16 @@ class Engine(Protocol):
         """The precision of forward passes."""
         ...
 
+    def part(self, last: bool) -> AbstractContextManager[object]:
+        """Around forward and backward of one part of a batch; gradients are exchanged in the last part alone."""
+        ...
+
     def backward(self, loss: Tensor) -> None:
-        """Add the gradient of the loss."""
+        """Add the gradient of this process's share of a loss that is the sum over processes."""
         ...
 
     def step(self, optimizer: torch.optim.Optimizer, clip_norm: float | None) -> Tensor:
-        """Clip, update, clear. Returns the norm of the gradient before clipping."""
+        """Clip, update, clear. Returns the norm of the whole gradient before clipping."""
         ...
 
     def state(self) -> dict[str, Any]:
@@ -51,12 +60,28 @@ class Engine(Protocol):
         """Take up what `state` gave."""
         ...
 
-    def reduce(self, value: Tensor) -> Tensor:
-        """The mean of a scalar over processes."""
+    def gather(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The tensors as they would be in one process. Only process 0 may use what comes back."""
         ...
 
-    def barrier(self) -> None:
-        """Wait for all processes."""
+    def spread(self, value: Tensor, like: Tensor) -> Tensor:
+        """A whole tensor as ``like`` one of a network's own is kept."""
+        ...
+
+    def sum(self, value: Tensor) -> Tensor:
+        """The sum over processes."""
+        ...
+
+    def highest(self, value: int) -> int:
+        """The largest over processes."""
+        ...
+
+    def share(self, text: str) -> str:
+        """The text that process 0 has."""
+        ...
+
+    def first(self) -> AbstractContextManager[object]:
+        """A block that process 0 goes through before any other, such as one that fills a cache."""
         ...
 
 
@@ -80,13 +105,19 @@ class SingleProcess:
         self.dtype = _PRECISIONS[precision]
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision == "fp16")
 
-    def prepare(self, model: nn.Module) -> nn.Module:
-        return model.to(self.device)
+    def shard(self, network: nn.Module) -> None:
+        return None
+
+    def prepare(self, network: nn.Module) -> nn.Module:
+        return network
 
     def autocast(self) -> AbstractContextManager[object]:
         if self.dtype == torch.float32:
             return nullcontext()
         return torch.autocast(self.device.type, self.dtype)
+
+    def part(self, last: bool) -> AbstractContextManager[object]:
+        return nullcontext()
 
     def backward(self, loss: Tensor) -> None:
         torch.autograd.backward(self.scaler.scale(loss))
@@ -107,11 +138,45 @@ class SingleProcess:
         if state:
             self.scaler.load_state_dict(dict(state))
 
-    def reduce(self, value: Tensor) -> Tensor:
+    def gather(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return dict(tensors)
+
+    def spread(self, value: Tensor, like: Tensor) -> Tensor:
         return value
 
-    def barrier(self) -> None:
-        return None
+    def sum(self, value: Tensor) -> Tensor:
+        return value
+
+    def highest(self, value: int) -> int:
+        return value
+
+    def share(self, text: str) -> str:
+        return text
+
+    def first(self) -> AbstractContextManager[object]:
+        return nullcontext()
+
+
+@contextmanager
+def opened(device: str, precision: str, shard: bool = False) -> Iterator[Engine]:
+    """The engine for the processes that torchrun or srun started, or for this one alone.
+
+    Args:
+        device, precision: as for `SingleProcess`.
+        shard: split weights, gradients, averages and the optimizer's state over the processes, where there are several.
+
+    Raises:
+        ConfigError: the device or the precision is none, or does not go with several processes.
+        RunError: another process of the run has ended, or did not come.
+    """
+    world = World.here()
+    if world.size == 1:
+        yield SingleProcess(device, precision)
+        return
+    from suffuse.training.parallel import connected
+
+    with connected(world, device, precision, shard) as engine:
+        yield engine
 
 
 def pick_device(name: str) -> torch.device:

@@ -7,7 +7,7 @@ a function of the seed and the position, every item comes about once in a pass, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, overload
 
@@ -146,7 +146,7 @@ class Feed:
     workers: int = 0
     pin: bool = False
 
-    def batches(self, slices: Sequence[range]) -> Iterator[tuple[State, dict[str, Tensor]]]:
+    def batches(self, slices: Iterable[range]) -> Iterator[tuple[State, dict[str, Tensor]]]:
         """A clean state and collated conditions for each range of positions, in their order."""
         stream = _Stream(self.split, self.decoder, self.fields, self.order)
         if not self.workers:

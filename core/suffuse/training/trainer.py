@@ -36,6 +36,10 @@ from suffuse.training.snapshots import GROUP, Snapshots
 __all__ = ["Interrupted", "Trainer", "learning_rate", "load_weights"]
 
 
+_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
+"""Ctrl-C, the end of a machine or a job, and what SLURM is often told to send some time before it."""
+
+
 class Interrupted(Exception):  # noqa: N818 - it is no error
     """Training was asked to stop; everything up to ``step`` is saved."""
 
@@ -69,10 +73,10 @@ class Trainer:
         directory: of the run; checkpoints go to ``checkpoints/`` in it.
         settings: numbers and switches.
         seed: decides everything random.
-        engine: what runs it.
+        engine: what runs it. Of several processes the first speaks, writes and tells callbacks.
         describe: plain data that goes into every checkpoint beside the step.
         callbacks: what else watches.
-        preview: called with (denoiser with averaged weights, step) every ``preview_every`` steps.
+        preview: called with (denoiser with averaged weights, step) every ``preview_every`` steps, in all processes.
         log: called with (step, figures); the run directory appends them to ``metrics.jsonl``.
     """
 
@@ -94,6 +98,15 @@ class Trainer:
         if not len(self.train):
             raise ConfigError("data: the training split is empty")
         settings = self.settings
+        shares = settings.accumulate * self.engine.world_size
+        if settings.batch_size % shares:
+            raise ConfigError(
+                f"trainer.batch_size={settings.batch_size}: must be a multiple of {shares}, for {settings.accumulate} "
+                f"parts in {self.engine.world_size} processes"
+            )
+        self._leads = self.engine.rank == 0
+        if not self._leads:
+            self.callbacks, self.log = (), None
         self.step = 0
         self.order = Order.of(self.train, self.seed, settings.batch_size)
         self.checkpoints = Checkpoints(self.directory / "checkpoints", settings.keep_checkpoints)
@@ -101,6 +114,8 @@ class Trainer:
             self.denoiser.to(memory_format=torch.channels_last)
         self.denoiser.to(self.engine.device)
         self.average = Average(self.denoiser, settings.ema)
+        for network in (self.denoiser, self.average.model):
+            self.engine.shard(network)
         self.powers = PowerAverages(self.denoiser) if settings.snapshot_every else None
         self.snapshots = Snapshots(self.directory / "averages", settings.snapshot_every)
         self.optimizer = torch.optim.AdamW(
@@ -112,6 +127,7 @@ class Trainer:
         )
         prepared = self.engine.prepare(self.denoiser)
         self._network = cast(Denoise, torch.compile(prepared) if settings.compile else prepared)
+        self._own: list[Tensor] = []  # this process's share of losses that are not summed yet
         self._losses: list[Tensor] = []
         self._norms: list[Tensor] = []
         self._signal = 0
@@ -126,7 +142,8 @@ class Trainer:
         settings = self.settings
         for callback in self.callbacks:
             callback.started(self.directory, self.step)
-        self.snapshots.rewind(self.step)
+        if self._leads:
+            self.snapshots.rewind(self.step)
         since, logged = time.perf_counter(), self.step
         try:
             with self._signals(), Progress(settings.steps, "step", done=self.step) as progress:
@@ -146,33 +163,36 @@ class Trainer:
                     if self._due(settings.preview_every, last) and self.preview is not None:
                         self.preview(self.average.model, self.step)
                         since = time.perf_counter()
-                    if self.powers is not None:  # before the checkpoint, which promises those up to its step
-                        self.snapshots.take(self.step, self.powers.tensors())
-                    if self._due(settings.checkpoint_every, last) or self._signal:
+                    self._snapshot()  # before the checkpoint, which promises those up to its step
+                    asked = self.engine.highest(self._signal)
+                    if self._due(settings.checkpoint_every, last) or asked:
                         self.save()
                         since = time.perf_counter()
-                    if self._signal and not last:
-                        raise Interrupted(self.step, self._signal)
+                    if asked and not last:
+                        raise Interrupted(self.step, asked)
         finally:
             for callback in self.callbacks:
                 callback.finished(self.step)
 
     def _parts(self) -> Iterator[list[tuple[range, Any]]]:
-        """For each step, its parts as (rows in the batch, encoded data)."""
-        total = self.settings.batch_size
+        """For each step, this process's share of its parts as (rows in the batch, encoded data)."""
+        total, engine = self.settings.batch_size, self.engine
         size = total // self.settings.accumulate
+        own = size // engine.world_size
+        rows = [range(at + engine.rank * own, at + (engine.rank + 1) * own) for at in range(0, total, size)]
         feed = Feed(
             split=self.train,
             decoder=self.decoder,
             order=self.order,
             fields=self.denoiser.fields,
             workers=self.settings.workers,
-            pin=self.engine.device.type == "cuda",
+            pin=engine.device.type == "cuda",
         )
-        rows = [range(start, start + size) for start in range(0, total, size)]
-        first, last = self.step * total, self.settings.steps * total
-        stream = feed.batches([range(at, at + size) for at in range(first, last, size)])
-        for _ in range(self.step, self.settings.steps):
+        steps = range(self.step, self.settings.steps)
+        stream = feed.batches(
+            range(step * total + part.start, step * total + part.stop) for step in steps for part in rows
+        )
+        for _ in steps:
             yield [(part, next(stream)) for part in rows]
 
     def _update(self, parts: list[tuple[range, Any]]) -> None:
@@ -181,25 +201,28 @@ class Trainer:
             group["lr"] = learning_rate(self.step, settings)
         self.denoiser.train()
         total_loss: Tensor | None = None
-        for rows, (clean, conditions) in parts:
+        for number, (rows, (clean, conditions)) in enumerate(parts, 1):
             clean = clean.to(self.engine.device)
             conditions = {name: value.to(self.engine.device, non_blocking=True) for name, value in conditions.items()}
-            with self.engine.autocast():
-                each = self.objective(
-                    self._network,
-                    clean,
-                    conditions,
-                    seed=self.seed,
-                    step=self.step,
-                    rows=rows,
-                    total=settings.batch_size,
-                )
-            loss = each.sum() / settings.batch_size
-            self.engine.backward(loss)
+            # What a network drops is torch's to draw: the one generator with a state, so it is put back at every part.
+            torch.manual_seed(noise.key(self.seed, "dropout", self.step, rows.start) >> 64)
+            with self.engine.part(last=number == len(parts)):
+                with self.engine.autocast():
+                    each = self.objective(
+                        self._network,
+                        clean,
+                        conditions,
+                        seed=self.seed,
+                        step=self.step,
+                        rows=rows,
+                        total=settings.batch_size,
+                    )
+                loss = each.sum() / settings.batch_size
+                self.engine.backward(loss)
             total_loss = loss.detach() if total_loss is None else total_loss + loss.detach()
         assert total_loss is not None
         self._norms.append(self.engine.step(self.optimizer, settings.clip_norm))
-        self._losses.append(self.engine.reduce(total_loss))
+        self._own.append(total_loss)
         self.average.update()
         if self.powers is not None:
             self.powers.update(self.step + 1)
@@ -207,10 +230,25 @@ class Trainer:
     def _due(self, every: int, last: bool) -> bool:
         return last or (every > 0 and self.step % every == 0)
 
+    def _snapshot(self) -> None:
+        if self.powers is None or self.step % self.settings.snapshot_every:
+            return
+        whole = self.engine.gather(self.powers.tensors())
+        if self._leads:
+            self.snapshots.take(self.step, whole)
+
+    def _settle(self) -> None:
+        """Sum the losses that are not summed yet over processes, and refuse them if one is not finite."""
+        if self._own:
+            self._losses += self.engine.sum(torch.stack(self._own)).unbind()
+            self._own.clear()
+        if self._losses:
+            self._check(torch.stack(self._losses))
+
     def _figures(self) -> dict[str, float]:
         """Mean loss and gradient norm since the last call, read from the device at once."""
+        self._settle()
         losses, norms = torch.stack(self._losses), torch.stack(self._norms)
-        self._check(losses)
         self._losses.clear()
         self._norms.clear()
         return {
@@ -247,8 +285,10 @@ class Trainer:
         assert self.heldout is not None
         size = min(self.settings.batch_size // self.settings.accumulate, len(self.heldout))
         count = min(self.settings.validation_batches, len(self.heldout) // size)
-        total = 0.0
-        for index in range(count):
+        world = self.engine.world_size
+        total = torch.zeros((), dtype=torch.float64)
+        for turn in range(self.engine.rank, -(-count // world) * world, world):  # as many turns in every process
+            index = turn % count
             batch = self.heldout.gather(range(index * size, (index + 1) * size))
             clean = self.decoder.encode(batch.values)
             check(clean, self.denoiser.fields)
@@ -264,27 +304,31 @@ class Trainer:
                     rows=range(size),
                     total=size,
                 )
-            total += float(each.mean())
-        return total / count
+            if turn < count:
+                total += float(each.mean())
+        return float(self.engine.sum(total)) / count
 
-    def save(self) -> Path:
+    def save(self) -> None:
         """Commit a checkpoint of this step."""
-        if self._losses:
-            self._check(torch.stack(self._losses))
+        self._settle()
         optimizer = {
             f"{index}.{name}": value
             for index, entry in self.optimizer.state_dict()["state"].items()
             for name, value in entry.items()
         }
+        groups = {
+            "model": self.denoiser.state_dict(),
+            "average": self.average.model.state_dict(),
+            "optimizer": optimizer,
+            **({} if self.powers is None else {GROUP: self.powers.tensors()}),
+        }
+        tensors = {name: self.engine.gather(group) for name, group in groups.items()}
+        if not self._leads:
+            return
         path = self.checkpoints.save(
             Checkpoint(
                 step=self.step,
-                tensors={
-                    "model": self.denoiser.state_dict(),
-                    "average": self.average.model.state_dict(),
-                    "optimizer": optimizer,
-                    **({} if self.powers is None else {GROUP: self.powers.tensors()}),
-                },
+                tensors=tensors,
                 state={
                     **self.describe,
                     "seed": self.seed,
@@ -297,7 +341,6 @@ class Trainer:
         )
         for callback in self.callbacks:
             callback.saved(self.step, path)
-        return path
 
     def resume(self) -> None:
         """Take up the newest saved step.
@@ -306,16 +349,18 @@ class Trainer:
             RunError: there is no whole checkpoint, or it does not fit this network.
             ConfigError: snapshots are asked of a run that was begun without.
         """
-        checkpoint = self.checkpoints.load()
-        load_weights(self.denoiser, checkpoint.tensors["model"])
-        load_weights(self.average.model, checkpoint.tensors["average"])
+        checkpoint = self.checkpoints.load() if self._leads else None
+        step = int(self.engine.share(str(checkpoint.step) if checkpoint else ""))
+        checkpoint = checkpoint or self.checkpoints.load(step)
+        for network, group in ((self.denoiser, "model"), (self.average.model, "average")):
+            load_weights(network, self._spread(checkpoint.tensors[group], network.state_dict()))
         if self.powers is not None:
             if GROUP not in checkpoint.tensors:
                 raise ConfigError(
                     f"trainer.snapshot_every={self.settings.snapshot_every}: the averages count every update from the "
                     "first, and this run was begun without; leave it at 0, or begin a new run"
                 )
-            self.powers.load(checkpoint.tensors[GROUP])
+            self.powers.load(self._spread(checkpoint.tensors[GROUP], self.powers.tensors()))
         self.average.updates = int(checkpoint.state["average_updates"])
         groups = self.optimizer.state_dict()["param_groups"]
         parameters = list(self.denoiser.parameters())
@@ -323,6 +368,8 @@ class Trainer:
         for key, value in checkpoint.tensors["optimizer"].items():
             index, _, name = key.partition(".")
             parameter = parameters[int(index)]
+            if name != "step":
+                value = self.engine.spread(value, parameter)
             if value.shape == parameter.shape:  # fused updates walk through memory: it must lie as the weights do
                 value = torch.empty_like(parameter).copy_(value)
             state.setdefault(int(index), {})[name] = value
@@ -333,19 +380,22 @@ class Trainer:
         self._norms = [torch.tensor(v, device=self.engine.device) for v in unlogged["norms"]]
         self.step = checkpoint.step
 
+    def _spread(self, whole: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Tensors of a checkpoint as they are kept here; those that are none of ours as they are."""
+        return {name: self.engine.spread(value, own.get(name, value)) for name, value in whole.items()}
+
     @contextmanager
     def _signals(self) -> Iterator[None]:
-        """SIGINT and SIGTERM only raise a flag, which the loop reads between two steps; a second one acts at once."""
+        """Signals only raise a flag, which the loop reads between two steps; a second one acts at once."""
 
         def flag(number: int, frame: object) -> None:
-            if self._signal:
-                signal.signal(number, before[number])
-                signal.raise_signal(number)
             self._signal = number
+            for each, handler in before.items():  # so that the next one ends even a process that waits for another
+                signal.signal(each, handler)
 
         before: dict[int, Any] = {}
         try:
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in _SIGNALS:
                 before[number] = signal.signal(number, flag)
         except ValueError:  # not the main thread: whoever runs us handles signals
             pass
