@@ -375,6 +375,8 @@ class Evaluation:
     train: Split
     heldout: Split
     seed: int = 0
+    given: Sequence[int] = ()
+    """In a run with given fields: the held-out item whose fields each value was made from."""
     details: dict[str, Any] = field(default_factory=dict)
     """A metric may leave plain data here (confusion counts, versions); it is written beside the scores."""
     attributes: list[Attribute] = field(default_factory=list)

@@ -11,6 +11,7 @@ from typing import Any
 
 from suffuse.assembly import build_data
 from suffuse.bias import Shift, shifts
+from suffuse.commands.given import rows_of, told
 from suffuse.commands.sample import open_model
 from suffuse.data import DataSource, Evaluation, Score, Split
 from suffuse.errors import ConfigError
@@ -35,6 +36,7 @@ def evaluate(config: dict[str, Any], directory: Path | None = None) -> list[Scor
     data = build_data(model.config, model.registry)
     indices = range(config["n"])
     asked = _as_in(data.heldout, model, len(indices))
+    given = told(model, data.heldout)
     began = time.perf_counter()
     with Progress(len(indices), "sample") as progress:
         state = model.draw(
@@ -44,6 +46,7 @@ def evaluate(config: dict[str, Any], directory: Path | None = None) -> list[Scor
             seed=config["seed"],
             compute_batch=config["compute_batch"],
             progress=progress.update,
+            **given,
         )
     seconds = time.perf_counter() - began
     print("scoring, which may take a minute", file=sys.stderr, flush=True)
@@ -53,6 +56,7 @@ def evaluate(config: dict[str, Any], directory: Path | None = None) -> list[Scor
         train=data.train,
         heldout=data.heldout,
         seed=config["seed"],
+        given=rows_of(indices, data.heldout) if given else (),
     )
     scores: list[Score] = []
     if chosen is not None:
