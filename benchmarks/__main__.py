@@ -22,6 +22,7 @@ BENCHMARKS = {
     "discrete": "Classes, alone and beside numbers",
     "noise": "Keyed noise",
     "training": "Training steps per second",
+    "gpu": "Training on a GPU",
     "digits": "Digits, the embedded default",
     "emoji": "Emoji in colour",
     "fashion": "Fashion-MNIST",

@@ -21,6 +21,7 @@ from suffuse.denoiser import Denoiser
 from suffuse.state import State
 from suffuse.training import Trainer, TrainerSettings
 from suffuse.training.callbacks import Callback
+from suffuse.training.engine import Engine, SingleProcess
 from suffuse_image.decoder import Pixels
 
 __all__ = ["WARM", "diffusers", "plain", "suffuse"]
@@ -40,8 +41,10 @@ class _Watch(Callback):
         self.times[step] = time.perf_counter()
 
 
-def suffuse(denoiser: Denoiser, task: Task, folder: Path, count: int) -> float:
-    """The core's own loop; the checkpoint at the end of the block is not counted."""
+def suffuse(
+    denoiser: Denoiser, task: Task, folder: Path, count: int, engine: Engine | None = None, compiled: bool = False
+) -> float:
+    """The core's own loop, by default on the CPU; the checkpoint at the end of the block is not counted."""
     watch, last = _Watch(), WARM + count
     trainer = Trainer(
         denoiser=copy.deepcopy(denoiser),
@@ -57,7 +60,9 @@ def suffuse(denoiser: Denoiser, task: Task, folder: Path, count: int) -> float:
             ema=DECAY,
             log_every=WARM,
             checkpoint_every=0,
+            compile=compiled,
         ),
+        engine=engine or SingleProcess("cpu"),
         callbacks=[watch],
     )
     with contextlib.redirect_stderr(io.StringIO()):  # a line of progress for each block would bury the tables

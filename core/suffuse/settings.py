@@ -123,7 +123,7 @@ class TrainerSettings(Settings):
     clip_norm: Annotated[float, Range(above=0)] | None = 1.0
     ema: Annotated[float, Range(least=0, below=1)] = 0.999
     condition_dropout: Annotated[float, Range(least=0, most=1)] = 0.1
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    precision: Literal["fp32", "tf32", "bf16", "fp16"] = "fp32"
     checkpoint_every: _Every = 500
     validate_every: _Every = 500
     preview_every: _Every = 1000

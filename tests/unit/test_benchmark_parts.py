@@ -10,13 +10,15 @@ from typing import Any
 import pytest
 import torch
 from benchmarks import __main__ as entry
-from benchmarks import direct, figures, loop, mixture, peers, solvers, together
+from benchmarks import direct, figures, gpu, loop, mixture, peers, solvers, tasks, together
 from benchmarks.harness import Findings, Record, Skipped, Spread, Table
 from torch import Tensor
 
+from suffuse.denoiser import Denoiser
 from suffuse.posterior import Mean, Posterior
 from suffuse.sampling import DDIM, DPMSolver2M, DPMSolver3M, Heun
 from suffuse.sampling.kernels import reverse
+from suffuse_image.backbones import DiT
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
@@ -204,3 +206,21 @@ def test_a_library_that_is_absent_is_named(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(peers, "version", absent)
     with pytest.raises(Skipped, match="diffusers is not installed"):
         peers.versions()
+
+
+def test_operations_of_a_step_are_counted() -> None:
+    """Of linear layers alone: twice the products forward, and twice that again backward, but for the first layer."""
+    task = tasks.labelled(8, 4)
+    few, many = (
+        gpu.operations(Denoiser(DiT(task.fields, width=64, depth=d, heads=4), task.fields, "edm"), task) for d in (1, 2)
+    )
+    tokens, width = 4 * 16, 64
+    products = tokens * width * width * 12 + 2 * 4 * 16 * 16 * width  # qkv, out, two of the feed-forward; attention
+    steering = 4 * 128 * 6 * width
+    assert many - few == pytest.approx(3 * 2 * (products + steering), rel=0.1)
+
+
+def test_peaks_are_known_by_card_and_precision() -> None:
+    assert gpu.peak("NVIDIA H100 80GB HBM3", "bf16") == 2 * gpu.peak("NVIDIA H100 80GB HBM3", "tf32")
+    assert gpu.peak("NVIDIA H100 80GB HBM3", "fp32") is None
+    assert gpu.peak("Some other card", "bf16") is None

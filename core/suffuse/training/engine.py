@@ -18,7 +18,7 @@ from suffuse.world import World
 
 __all__ = ["Engine", "SingleProcess", "opened", "pick_device"]
 
-_PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+_PRECISIONS = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Engine(Protocol):
@@ -90,7 +90,8 @@ class SingleProcess:
 
     Args:
         device: ``auto`` (CUDA, then Apple's MPS, then the CPU) or a torch device.
-        precision: ``fp32``, ``bf16`` or ``fp16`` (with loss scaling) for the network's forward pass.
+        precision: of the network's forward pass: ``fp32``, ``bf16`` or ``fp16`` (with loss scaling). With ``tf32``
+            matrix products on NVIDIA cards round their factors to 10 bits; elsewhere it is fp32.
     """
 
     rank = 0
@@ -103,6 +104,8 @@ class SingleProcess:
             )
         self.device = pick_device(device)
         self.dtype = _PRECISIONS[precision]
+        if self.device.type == "cuda":
+            torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision == "fp16")
 
     def shard(self, network: nn.Module) -> None:
