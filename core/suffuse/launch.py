@@ -29,7 +29,8 @@ def launch(command: str, arguments: list[str], registry: Registry) -> int:
 
     # Hydra would print every error itself, most of them with a traceback; this hands them over as they are.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    add_search_path(registry.found.values())
+    folders = conf_folders(registry)
+    add_search_path(folders)
     begun = False
 
     def task(config: DictConfig) -> None:
@@ -43,7 +44,7 @@ def launch(command: str, arguments: list[str], registry: Registry) -> int:
     try:
         decorated()
     except Exception as error:
-        return complain(error, None if begun else explain(error, conf_folders(registry).values()))
+        return complain(error, None if begun else explain(error, folders.values()))
     finally:
         sys.argv = typed
     return 0

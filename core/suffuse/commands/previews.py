@@ -8,6 +8,7 @@ from suffuse.commands.captions import captions
 from suffuse.denoiser import Denoiser
 from suffuse.model import Model
 from suffuse.runs import Run
+from suffuse.training.callbacks import Written
 
 __all__ = ["Previews"]
 
@@ -26,11 +27,13 @@ class Previews:
     model: Model
     count: int = 40
 
-    def __call__(self, denoiser: Denoiser, step: int) -> None:
+    def __call__(self, denoiser: Denoiser, step: int) -> Written:
         model = replace(self.model, denoiser=denoiser)
         indices = range(self.count)
         asked = model.asked({}, indices)
         values = model.decoder.decode(model.draw(indices, asked, model.recipe(), compute_batch=self.count))
         self.run.samples.mkdir(exist_ok=True)
         path = self.run.samples / f"step-{step:09d}.png"
-        model.decoder.sheet(values, captions(model.conditions, asked, self.count), path)
+        words = captions(model.conditions, asked, self.count)
+        model.decoder.sheet(values, words, path)
+        return Written(folder=self.run.samples, files=[path], values=values, asked=words, step=step)

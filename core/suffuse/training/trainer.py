@@ -26,7 +26,7 @@ from suffuse.fields import check
 from suffuse.progress import Progress
 from suffuse.settings import TrainerSettings
 from suffuse.training.averaging import Average, PowerAverages
-from suffuse.training.callbacks import Callback
+from suffuse.training.callbacks import Callback, Callbacks, Written
 from suffuse.training.checkpoints import Checkpoint, Checkpoints
 from suffuse.training.engine import Engine, SingleProcess
 from suffuse.training.feed import Feed, Order
@@ -72,7 +72,7 @@ class Trainer:
         engine: what runs it.
         describe: plain data that goes into every checkpoint beside the step.
         callbacks: what else watches.
-        preview: called with (denoiser with averaged weights, step) every ``preview_every`` steps.
+        preview: called with (denoiser with averaged weights, step) every ``preview_every`` steps; what it wrote.
         log: called with (step, figures); the run directory appends them to ``metrics.jsonl``.
     """
 
@@ -87,7 +87,7 @@ class Trainer:
     engine: Engine = field(default_factory=SingleProcess)
     describe: Mapping[str, Any] = field(default_factory=dict)
     callbacks: Sequence[Callback] = ()
-    preview: Callable[[Denoiser, int], None] | None = None
+    preview: Callable[[Denoiser, int], Written | None] | None = None
     log: Callable[[int, Mapping[str, float]], None] | None = None
 
     def __post_init__(self) -> None:
@@ -95,6 +95,7 @@ class Trainer:
             raise ConfigError("data: the training split is empty")
         settings = self.settings
         self.step = 0
+        self.watching = Callbacks(self.callbacks)
         self.order = Order.of(self.train, self.seed, settings.batch_size)
         self.checkpoints = Checkpoints(self.directory / "checkpoints", settings.keep_checkpoints)
         if settings.channels_last:
@@ -124,8 +125,7 @@ class Trainer:
             RunError: the loss is not finite, or a checkpoint could not be written.
         """
         settings = self.settings
-        for callback in self.callbacks:
-            callback.started(self.directory, self.step)
+        self.watching.started(self.directory, self.step)
         self.snapshots.rewind(self.step)
         since, logged = time.perf_counter(), self.step
         try:
@@ -144,7 +144,9 @@ class Trainer:
                         self._report({"validation_loss": self.validate()})
                         since = time.perf_counter()
                     if self._due(settings.preview_every, last) and self.preview is not None:
-                        self.preview(self.average.model, self.step)
+                        written = self.preview(self.average.model, self.step)
+                        if written is not None:
+                            self.watching.sampled(written)
                         since = time.perf_counter()
                     if self.powers is not None:  # before the checkpoint, which promises those up to its step
                         self.snapshots.take(self.step, self.powers.tensors())
@@ -154,8 +156,7 @@ class Trainer:
                     if self._signal and not last:
                         raise Interrupted(self.step, self._signal)
         finally:
-            for callback in self.callbacks:
-                callback.finished(self.step)
+            self.watching.finished(self.step)
 
     def _parts(self) -> Iterator[list[tuple[range, Any]]]:
         """For each step, its parts as (rows in the batch, encoded data)."""
@@ -238,8 +239,7 @@ class Trainer:
     def _report(self, figures: Mapping[str, float]) -> None:
         if self.log is not None:
             self.log(self.step, figures)
-        for callback in self.callbacks:
-            callback.logged(self.step, figures)
+        self.watching.logged(self.step, figures)
 
     @torch.no_grad()
     def validate(self) -> float:
@@ -295,8 +295,7 @@ class Trainer:
                 },
             )
         )
-        for callback in self.callbacks:
-            callback.saved(self.step, path)
+        self.watching.saved(self.step, path)
         return path
 
     def resume(self) -> None:
