@@ -22,17 +22,24 @@ from suffuse.processes import JointProcess
 from suffuse.runs import Run
 from suffuse.sizes import Sizes
 from suffuse.spaces import Categorical, Torus
+from suffuse.training.callbacks import Callback
 from suffuse.training.checkpoints import Checkpoint
+from suffuse.training.objective import Objective
 from suffuse.training.snapshots import Snapshots, reconstruct
 from suffuse.training.trainer import load_weights
 
-__all__ = ["build_data", "build_model", "build_process", "load"]
+__all__ = ["build_callbacks", "build_data", "build_model", "build_objective", "build_process", "load"]
 
 
 def build_data(config: Mapping[str, Any], registry: Registry) -> DataSource:
     """The data source that a configuration names."""
     source: DataSource = registry.build("data", config["data"], plugin=config["modality"]["name"])
     return source
+
+
+def build_callbacks(named: Mapping[str, Mapping[str, Any]], registry: Registry, plugin: str) -> list[Callback]:
+    """What is to watch, from the section ``callbacks`` of a configuration."""
+    return [registry.build("callback", each, plugin=plugin, where=f"callbacks.{key}") for key, each in named.items()]
 
 
 def build_process(
@@ -111,6 +118,21 @@ def build_model(
         registry=registry,
         sizes=sizes,
         others=partial(_another, None),
+    )
+
+
+def build_objective(model: Model) -> Objective:
+    """What a model is trained for, by its own configuration."""
+    learned, registry, plugin = model.config["process"], model.registry, model.plugin
+    return Objective(
+        model.process,
+        registry.build("clock", learned["clock"], plugin=plugin),
+        registry.build("weighting", learned["weighting"], plugin=plugin),
+        model.denoiser.parameterization,
+        model.conditions,
+        model.config["trainer"]["condition_dropout"],
+        None if learned["coupling"] is None else registry.build("coupling", learned["coupling"], plugin=plugin),
+        learned["self_conditioning"],
     )
 
 

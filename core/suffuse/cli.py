@@ -29,7 +29,7 @@ _COMPOSED = {
 }
 _PLAIN = {
     "verify": "where a file comes from, and what of that can be checked",
-    "plugins": "what is installed (-v: with all components)",
+    "plugins": "what is installed (-v: with all components); plugins check NAME tries one out",
     "env": "versions and devices, for a bug report",
 }
 
@@ -131,12 +131,18 @@ def _has_run(arguments: list[str]) -> bool:
 
 
 def _plugins(arguments: list[str]) -> int:
-    from suffuse.environment import list_plugins
     from suffuse.plugins import Registry
+    from suffuse.plugins.listing import list_plugins
 
+    if arguments[:1] == ["check"]:
+        if not arguments[1:] or arguments[1].startswith("-") or "=" in arguments[1]:
+            raise ConfigError("plugins check: whose? suffuse plugins check NAME [KEY=VALUE ...]")
+        from suffuse.testing.console import check
+
+        return check(arguments[1], arguments[2:])
     wrong = [argument for argument in arguments if argument not in ("-v", "--verbose")]
     if wrong:
-        raise ConfigError(f"{wrong[0]!r} is not an option of plugins; known: -v")
+        raise ConfigError(f"{wrong[0]!r} is not an option of plugins; known: -v, check NAME")
     print(list_plugins(Registry(), verbose=bool(arguments)))
     return 0
 
@@ -188,7 +194,7 @@ def _usage() -> str:
 
 def _modalities_help(registry: Registry) -> str:
     examples = "\n".join(f"  {line}" for line in _EXAMPLES["train"])
-    known = ", ".join(registry.found) or 'none (pip install "suffuse[image]")'
+    known = ", ".join(registry) or 'none (pip install "suffuse[image]")'
     return (
         f"usage: suffuse train modality=NAME [KEY=VALUE ...]\n\n{examples}\n\nInstalled modalities: {known}\n"
         "All settings of one: suffuse train --help modality=NAME"

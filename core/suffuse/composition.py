@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from suffuse.arguments import chosen_modalities, prepare
 from suffuse.complaints import explain
@@ -24,8 +25,22 @@ def conf_folder() -> Path:
 
 
 def conf_folders(registry: Registry) -> dict[str, Path]:
-    """The configuration folders by owner: the core, and each installed plugin that has one."""
-    return {CORE: conf_folder(), **{name: found.conf for name, found in registry.found.items() if found.conf}}
+    """The configuration folders by owner: the core, and each installed plugin that has one.
+
+    A folder with files that could stand in for those of others is left out, with a warning.
+    """
+    folders = {CORE: conf_folder()}
+    for name in registry:
+        found = registry[name]
+        if found.strays:
+            warnings.warn(f"{found.label} is left out: {_stray(found)}", stacklevel=2)
+        elif found.conf:
+            folders[name] = found.conf
+    return folders
+
+
+def _stray(found: Found) -> str:
+    return f"its conf/{found.strays[0].as_posix()} is not in a folder {found.name}; tell its author"
 
 
 def check_modalities(arguments: Iterable[str], registry: Registry) -> list[str]:
@@ -40,11 +55,10 @@ def check_modalities(arguments: Iterable[str], registry: Registry) -> list[str]:
             found = registry[name]
         except PluginError as error:
             raise PluginError(f"modality={name}: {error}") from None
-        if found.conf is None or not (found.conf / "modality" / f"{name}.yaml").is_file():
-            raise PluginError(
-                f"plugin {name!r} (from {found.distribution}) has no conf/modality/{name}.yaml; "
-                "reinstall it or tell its author"
-            )
+        if not found.modality:
+            raise PluginError(f"{found.label} has no conf/modality/{name}.yaml; reinstall it or tell its author")
+        if found.strays:
+            raise PluginError(f"{found.label} cannot be used: {_stray(found)}")
     return chosen
 
 
@@ -63,7 +77,7 @@ def compose(*overrides: str, command: str = "train") -> dict[str, Any]:
     check_modalities(overrides, registry)
     folders = conf_folders(registry)
     arguments = prepare(command, overrides, folders)
-    add_search_path(registry.found.values())
+    add_search_path(folders)
     try:
         with hydra.initialize_config_dir(str(conf_folder()), job_name=command, **version_base()):
             return plain(command, hydra.compose(command, [a for a in arguments if not a.startswith("hydra.")]))
@@ -101,19 +115,26 @@ def version_base() -> dict[str, str]:
     return {"version_base": "1.3"} if hydra.__version__.startswith("1.3.") else {}
 
 
-def add_search_path(plugins: Iterable[Found]) -> None:
-    """Let Hydra find the configuration of the plugins, in this process only. Imports none of them."""
+def add_search_path(folders: Mapping[str, Path]) -> None:
+    """Let Hydra find the configuration of plugins, in this process only. Imports none of them.
+
+    Args:
+        folders: from `conf_folders`.
+    """
     from hydra.core.config_search_path import ConfigSearchPath
     from hydra.core.plugins import Plugins
     from hydra.plugins.search_path_plugin import SearchPathPlugin
 
-    folders = [(found.name, found.conf.as_posix()) for found in plugins if found.conf]
-
     class SuffusePlugins(SearchPathPlugin):
+        folders: ClassVar[Mapping[str, Path]]
+
         def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-            for name, folder in folders:
-                search_path.append(f"suffuse plugin {name}", f"file://{folder}")
+            for name, folder in self.folders.items():
+                if name != CORE:
+                    search_path.append(f"suffuse plugin {name}", f"file://{folder.as_posix()}")
 
     known = Plugins.instance()
-    if SuffusePlugins.__name__ not in {kind.__name__ for kind in known.discover(SearchPathPlugin)}:
+    ours: dict[str, Any] = {kind.__name__: kind for kind in known.discover(SearchPathPlugin)}
+    if SuffusePlugins.__name__ not in ours:
         known.register(SuffusePlugins)
+    ours.get(SuffusePlugins.__name__, SuffusePlugins).folders = folders

@@ -9,11 +9,9 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from suffuse.errors import PluginError
-from suffuse.plugins import CORE, Registry
-from suffuse.plugins.discovery import duplicate_configs
+from suffuse.plugins import Registry
 
-__all__ = ["describe", "git_state", "list_plugins", "processor", "versions"]
+__all__ = ["describe", "git_state", "processor", "versions"]
 
 _PACKAGES = ("suffuse", "torch", "numpy", "scipy", "safetensors", "hydra-core", "omegaconf", "pluggy")
 
@@ -71,43 +69,3 @@ def describe() -> str:
     }
     width = max(map(len, lines))
     return "\n".join(["```", *(f"{name:<{width}}  {value}" for name, value in lines.items()), "```"])
-
-
-def list_plugins(registry: Registry, *, verbose: bool = False) -> str:
-    """A line for each installed plugin: name, distribution, state. Each is imported; a broken one is a line too.
-
-    Args:
-        verbose: with the components of each plugin and of the core, by kind.
-    """
-    conflicts = duplicate_configs({name: found.conf for name, found in registry.found.items() if found.conf})
-    lines = []
-    for name, found in registry.found.items():
-        state = _state(registry, name)
-        clashes = [path for path, names in conflicts.items() if name in names]
-        if clashes:
-            others = ", ".join(other for other in conflicts[clashes[0]] if other != name)
-            state += f"; conf/{clashes[0]} is also in {others}"
-        lines.append(f"{name:<12}{found.distribution:<24}{state}")
-        if verbose and state.startswith("ok"):
-            lines += _components(registry, name)
-    if verbose:
-        lines += ["core", *_components(registry, CORE)]
-    return "\n".join(lines) if lines else 'no plugins installed; try: pip install "suffuse[image]"'
-
-
-def _state(registry: Registry, name: str) -> str:
-    try:
-        registry.load(name)
-    except PluginError as error:
-        return str(error)
-    found = registry[name]
-    if found.conf is None or not (found.conf / "modality" / f"{name}.yaml").is_file():
-        return f"has no conf/modality/{name}.yaml"
-    if found.missing:
-        extra = found.entry.dist.name if found.entry.dist else name
-        return f'needs {", ".join(found.missing)}: pip install "{extra}[{name}]"'
-    return "ok"
-
-
-def _components(registry: Registry, name: str) -> list[str]:
-    return [f"  {kind:<12}{', '.join(sorted(names))}" for kind, names in sorted(registry.load(name).items())]

@@ -32,7 +32,8 @@ def launch(command: str, arguments: list[str], registry: Registry) -> int:
 
     # Hydra would print every error itself, most of them with a traceback; this hands them over as they are.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    add_search_path(registry.found.values())
+    folders = conf_folders(registry)
+    add_search_path(folders)
     world = World.here()
     if world.size > 1:
         arguments = _of_several(command, arguments, world)
@@ -49,7 +50,7 @@ def launch(command: str, arguments: list[str], registry: Registry) -> int:
     try:
         decorated()
     except Exception as error:
-        return complain(error, None if begun else explain(error, conf_folders(registry).values()))
+        return complain(error, None if begun else explain(error, folders.values()))
     finally:
         sys.argv = typed
     return 0

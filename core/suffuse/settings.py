@@ -261,6 +261,7 @@ class SampleSettings(_RunSettings):
         strength: how far ``vary`` goes back towards noise.
         resample: of ``inpaint``.
         measurement: of ``upscale``.
+        callbacks: what else is told of the samples, beside what the run itself names.
         compute_batch: samples computed at once; results are equal in every bit for equal values of it.
     """
 
@@ -276,6 +277,7 @@ class SampleSettings(_RunSettings):
     strength: Annotated[float, Range(above=0, most=1)] = 0.5
     resample: ResampleSettings = field(default_factory=ResampleSettings)
     measurement: MeasurementSettings = field(default_factory=MeasurementSettings)
+    callbacks: dict[str, _Named] = field(default_factory=dict)
     compute_batch: _Batch = 64
 
     def __post_init__(self) -> None:

@@ -219,7 +219,7 @@ def test_a_snapshot_that_cannot_be_written_is_said(tmp_path: Path, monkeypatch: 
 # Runs ---------------------------------------------------------------------------------------------------------------
 
 
-class KilledError(Exception):
+class KilledError(BaseException):
     """Stands for a process that is gone."""
 
 

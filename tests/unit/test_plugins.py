@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
-from importlib.metadata import Distribution, EntryPoint, entry_points
+from collections.abc import Callable, Iterator
+from functools import partial
+from importlib.metadata import EntryPoint, version
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.made import forget, write
 
-from suffuse.environment import list_plugins
 from suffuse.errors import ConfigError, PluginError
-from suffuse.plugins import KINDS, Registry
-from suffuse.plugins.discovery import GROUP, duplicate_configs, missing_requirements, pip_line
+from suffuse.plugins import KINDS, Registry, Trial, hookspecs
+from suffuse.plugins.discovery import OFF, Found, missing_requirements, origin, pip_line
+from suffuse.plugins.listing import list_plugins
 
 Make = Callable[..., EntryPoint]
 
@@ -35,31 +37,11 @@ class Net:
 
 
 @pytest.fixture
-def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
-    """Writes a package and its metadata, as pip would have left them, and returns its entry point."""
+def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
+    """Writes a plugin and returns its entry point."""
     monkeypatch.syspath_prepend(str(tmp_path))
-
-    def write(name: str, plugin: str, *, package: str = "", requires: tuple[str, ...] = (), **files: str) -> EntryPoint:
-        package = package or f"made_{name}"
-        folder = tmp_path / package
-        folder.mkdir()
-        sources = {"__init__": "", "plugin": plugin, **files}
-        for stem, text in sources.items():
-            (folder / f"{stem}.py").write_text(text.replace("PACKAGE", package))
-        info = tmp_path / f"dist_{package}-1.2.dist-info"
-        info.mkdir()
-        lines = ["Metadata-Version: 2.1", f"Name: dist-{package}", "Version: 1.2", *requires]
-        (info / "METADATA").write_text("\n".join(lines) + "\n")
-        entry = EntryPoint(name, f"{package}.plugin", GROUP)
-        vars(entry)["dist"] = Distribution.at(info)  # as importlib.metadata attaches it
-        return entry
-
-    return write
-
-
-def drop(*packages: str) -> None:
-    for name in [n for n in sys.modules if n.partition(".")[0] in packages]:
-        del sys.modules[name]
+    yield partial(write, tmp_path)
+    forget("made_")
 
 
 def test_installed_plugins_are_listed_without_importing_them() -> None:
@@ -71,14 +53,6 @@ def test_installed_plugins_are_listed_without_importing_them() -> None:
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert "'image'" in out
     assert out.rstrip().endswith("[]")
-
-
-@pytest.mark.parametrize("entry", entry_points(group=GROUP), ids=lambda entry: entry.name)
-def test_registration_modules_are_light(entry: EntryPoint) -> None:
-    heavy = {"torch", "numpy", "PIL", "sklearn", "hydra", "omegaconf"}
-    code = f"import sys, {entry.module}; print(*(set(sys.modules) & {heavy!r}))"
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert not out.split()
 
 
 def test_every_registered_component_exists() -> None:
@@ -192,22 +166,129 @@ def test_a_missing_plugin_names_the_installed_ones(make: Make) -> None:
         Registry([make("crystal", GOOD)])["cristal"]
 
 
-def test_a_plugin_without_configuration_is_said_to_have_none(make: Make) -> None:
+def test_a_plugin_without_a_modality_is_said_to_have_none(make: Make) -> None:
     registry = Registry([make("crystal", GOOD, parts=PARTS)])
     assert registry["crystal"].conf is None
-    assert "conf/modality/crystal.yaml" in list_plugins(registry)
+    assert "ok, components only" in list_plugins(registry)
 
 
-def test_two_folders_with_one_file_are_seen(tmp_path: Path) -> None:
-    for place in ("a/sampler/x.yaml", "b/sampler/x.yaml", "b/sampler/y.yaml"):
-        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / place).write_text("{}")
-    assert duplicate_configs({"a": tmp_path / "a", "b": tmp_path / "b"}) == {"sampler/x.yaml": ["a", "b"]}
-    folders = {name: found.conf for name, found in Registry().found.items() if found.conf}
-    assert duplicate_configs({**folders, "core": Path(__file__).parents[2] / "conf"}) == {}
+def test_configuration_outside_its_own_folder_is_seen(make: Make) -> None:
+    files = ("modality/crystal.yaml", "modality/image.yaml", "sampler/grid/crystal/x.yaml", "sampler/x.yaml")
+    found = Found(make("crystal", GOOD, conf=dict.fromkeys(files, "{}")))
+    assert [path.as_posix() for path in found.strays] == ["modality/image.yaml", "sampler/x.yaml"]
+    assert not any(Registry()[name].strays for name in ("image", "audio", "molecule"))
 
 
-@pytest.fixture(autouse=True)
-def _forget_made_packages() -> Any:
-    yield
-    drop(*{name.partition(".")[0] for name in sys.modules if name.startswith("made_")})
+def test_a_plugin_can_be_switched_off(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    entries = [make("crystal", GOOD, parts=PARTS), make("glass", GOOD, parts=PARTS)]
+    monkeypatch.setenv(OFF, "glass, unheard")
+    registry = Registry(entries)
+    assert list(registry) == ["crystal"]
+    with pytest.raises(PluginError, match=rf"'glass' \(from dist-made_glass 1\.2\) is switched off by {OFF}"):
+        registry.load("glass")
+    assert [line.split()[3] for line in list_plugins(registry).splitlines()][1] == "off"
+
+
+NEWER = f"Requires-Dist: suffuse>{version('suffuse')}"
+
+
+@pytest.mark.parametrize(
+    ("line", "command"),
+    [
+        ("Requires-Dist: suffuse<0.0.1", "pip install -U dist-made_crystal"),
+        (NEWER, f'pip install -U "suffuse>{version("suffuse")}"'),
+        ("Requires-Dist: suffuse>=99,<100", 'pip install -U "suffuse<100,>=99"'),
+    ],
+)
+def test_a_dependency_on_another_core_is_refused(make: Make, line: str, command: str) -> None:
+    registry = Registry([make("crystal", GOOD, requires=(line,), parts=PARTS)])
+    with pytest.raises(PluginError) as caught:
+        registry.load("crystal")
+    message = str(caught.value)
+    assert all(part in message for part in ("'crystal'", "dist-made_crystal 1.2", version("suffuse")))
+    assert message.endswith(command)
+
+
+@pytest.mark.parametrize(
+    "line", [f"Requires-Dist: suffuse=={version('suffuse')}", "Requires-Dist: suffuse<9; extra == 'x'"]
+)
+def test_a_dependency_on_this_core_is_not(make: Make, line: str) -> None:
+    assert Registry([make("crystal", GOOD, requires=(line,), parts=PARTS)]).load("crystal")
+
+
+def test_a_name_that_the_core_has_too_is_asked_about(make: Make) -> None:
+    source = GOOD.replace('{"backbone"', '{"solver": {"ddim": "PACKAGE.parts:Net"}, "backbone"')
+    registry = Registry([make("crystal", source, parts=PARTS)])
+    with pytest.raises(
+        ConfigError, match=r"sampler\.name=ddim: .*'crystal' \(from .*write crystal/ddim or suffuse/ddim"
+    ):
+        registry.build("solver", {"name": "ddim"}, plugin="crystal")
+    assert registry.build("solver", {"name": "suffuse/ddim"}, plugin="crystal").eta == 0
+    assert registry.build("solver", {"name": "crystal/ddim", "fields": 1, "width": 2}).args[1] == 2
+    assert registry.build("solver", {"name": "ddim"}).eta == 0
+
+
+def test_objects_say_whose_they_are(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    registry = Registry([make("crystal", GOOD, parts=PARTS)])
+    net = registry.build("backbone", {"name": "crystal/net", "width": 8}, "fields")
+    assert origin(net) == "plugin 'crystal' (from dist-made_crystal 1.2)"
+    assert origin(registry) == "the core"
+    assert origin(Path()) == "the package pathlib"
+
+
+def test_verbose_lists_what_components_are_and_take(make: Make) -> None:
+    parts = PARTS.replace("class Net:", 'class Net:\n    """A network.\n\n    At length.\n    """')
+    entry = make("crystal", GOOD, parts=parts, conf={"modality/crystal.yaml": "{}"})
+    text = list_plugins(Registry([entry]), verbose=True)
+    assert str(Path(entry.dist.locate_file("made_crystal"))) in text  # type: ignore[union-attr]
+    lines = [line.split() for line in text.splitlines()]
+    assert ["net", "A", "network."] in lines
+    assert ["width,", "depth=2,", "act=None"] in lines
+    assert "made_crystal.parts has no 'Gone'" in text
+    assert ["solver"] in lines
+    assert "steps" not in text.partition("grid\n")[2].split("solver")[0]  # the program gives it
+
+
+# Hooks -------------------------------------------------------------------------------------------------------------
+
+
+def test_hook_suffuse_components(make: Make) -> None:
+    registry = Registry([make("crystal", GOOD, parts=PARTS)])
+    assert registry.load("crystal")["backbone"]["net"] == "made_crystal.parts:Net"
+
+
+TRIALS = """
+from suffuse.plugins import Trial
+
+@hookimpl
+def suffuse_trials():
+    return ANSWER
+"""
+
+
+def test_hook_suffuse_trials(make: Make) -> None:
+    answer = TRIALS.replace("ANSWER", "[Trial(words=['modality=image', 'backbone=crystal/net'])]")
+    registry = Registry([make("crystal", GOOD + answer), make("glass", GOOD, conf={"modality/glass.yaml": "{}"})])
+    assert registry.trials("crystal") == [Trial(words=["modality=image", "backbone=crystal/net"])]
+    assert registry.trials("glass") == [Trial(words=("modality=glass",))]
+
+
+@pytest.mark.parametrize(
+    ("hook", "parts"),
+    [
+        ("", ["names no trial", "suffuse_trials"]),
+        (TRIALS.replace("ANSWER", "['modality=image']"), ["list of suffuse.plugins.Trial"]),
+        (TRIALS.replace("ANSWER", "1 / 0"), ["failed in suffuse_trials", "ZeroDivisionError"]),
+    ],
+)
+def test_trials_that_are_none_are_refused(make: Make, hook: str, parts: list[str]) -> None:
+    registry = Registry([make("crystal", GOOD + hook, parts=PARTS)])
+    with pytest.raises(PluginError) as caught:
+        registry.trials("crystal")
+    assert all(part in str(caught.value) for part in ("'crystal'", "dist-made_crystal 1.2", *parts))
+    assert registry.load("crystal")
+
+
+def test_every_hook_has_a_test() -> None:
+    hooks = {name for name in vars(hookspecs) if name.startswith("suffuse_")}
+    assert hooks == {name.removeprefix("test_hook_") for name in globals() if name.startswith("test_hook_")}

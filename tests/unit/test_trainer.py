@@ -48,7 +48,7 @@ class Diary(Callback):
         self.events.append(("finished", step))
 
 
-class KilledError(Exception):
+class KilledError(BaseException):
     """Stands for a process that is gone."""
 
 

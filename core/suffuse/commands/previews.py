@@ -8,6 +8,7 @@ from suffuse.commands.captions import captions
 from suffuse.denoiser import Denoiser
 from suffuse.model import Model
 from suffuse.runs import Run
+from suffuse.training.callbacks import Written
 
 __all__ = ["Previews"]
 
@@ -28,12 +29,15 @@ class Previews:
     count: int = 40
     writes: bool = True
 
-    def __call__(self, denoiser: Denoiser, step: int) -> None:
+    def __call__(self, denoiser: Denoiser, step: int) -> Written | None:
         model = replace(self.model, denoiser=denoiser)
         indices = range(self.count)
         asked = model.asked({}, indices)
         values = model.decoder.decode(model.draw(indices, asked, model.recipe(), compute_batch=self.count))
-        if self.writes:
-            self.run.samples.mkdir(exist_ok=True)
-            path = self.run.samples / f"step-{step:09d}.png"
-            model.decoder.sheet(values, captions(model.conditions, asked, self.count), path)
+        if not self.writes:
+            return None
+        self.run.samples.mkdir(exist_ok=True)
+        path = self.run.samples / f"step-{step:09d}.png"
+        words = captions(model.conditions, asked, self.count)
+        model.decoder.sheet(values, words, path)
+        return Written(folder=self.run.samples, files=[path], values=values, asked=words, step=step)

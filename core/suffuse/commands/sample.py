@@ -10,13 +10,14 @@ from typing import Any
 
 import suffuse
 from suffuse import noise
-from suffuse.assembly import load
+from suffuse.assembly import build_callbacks, load
 from suffuse.commands.captions import captions
 from suffuse.commands.tasks import prepare
 from suffuse.errors import ConfigError, RunError
 from suffuse.model import Model, Recipe
 from suffuse.progress import Progress
 from suffuse.runs import Run, now, write_json
+from suffuse.training.callbacks import Callbacks, Written
 from suffuse.training.engine import pick_device
 
 __all__ = ["open_model", "sample"]
@@ -30,6 +31,8 @@ def sample(config: dict[str, Any], directory: Path | None = None) -> Path:
     """
     run, model = open_model(config)
     recipe = model.recipe(config.get("sampler"), config.get("guidance"))
+    named = {**model.config["callbacks"], **config.get("callbacks", {})}
+    watching = Callbacks(build_callbacks(named, model.registry, model.plugin))
     job = prepare(config, model, recipe)
     folder = _folder(config, run)
     with Progress(len(job.indices), "sample") as progress:
@@ -47,11 +50,12 @@ def sample(config: dict[str, Any], directory: Path | None = None) -> Path:
         values = [job.join(value) for value in values]
     words = captions(model.conditions, job.asked, len(job.indices))
     off = job.compare(state) if job.compare else None
-    files = []
+    files, paths = [], []
     for index, value, word in zip(job.indices, values, words, strict=True):
         name = f"sample-{index:06d}{model.decoder.suffix}"
-        model.decoder.save(value, folder / name, record(run, model, recipe, config["seed"], index, word))
-        digest = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+        paths.append(folder / name)
+        model.decoder.save(value, paths[-1], record(run, model, recipe, config["seed"], index, word))
+        digest = hashlib.sha256(paths[-1].read_bytes()).hexdigest()
         files.append({"file": name, "sha256": digest, "index": index, "asked": word})
     if len(values) > 1:
         model.decoder.sheet(values[:100], words[:100], folder / "sheet.png")
@@ -73,6 +77,7 @@ def sample(config: dict[str, Any], directory: Path | None = None) -> Path:
             "samples": files,
         },
     )
+    watching.sampled(Written(folder=folder, files=paths, values=values, asked=words, step=model.step))
     for name, distance in (off or {}).items():
         print(f"{name}: off by {distance:.2%} of its spread (root mean square)", file=sys.stderr)
     found = f" and {job.before} to find the noise" if job.before else ""

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from suffuse.assembly import build_data, build_model
+from suffuse.assembly import build_callbacks, build_data, build_model, build_objective
 from suffuse.commands.previews import Previews
 from suffuse.environment import git_state, processor, versions
 from suffuse.errors import ConfigError, RunError
@@ -19,7 +19,6 @@ from suffuse.runs import Run, now
 from suffuse.sizes import Sizes
 from suffuse.training import Checkpoint, Checkpoints, Trainer, TrainerSettings
 from suffuse.training.engine import Engine, opened
-from suffuse.training.objective import Objective
 from suffuse.training.trainer import Interrupted
 
 __all__ = ["train"]
@@ -62,20 +61,9 @@ def _train(config: dict[str, Any], directory: Path, settings: TrainerSettings, e
     model = build_model(config, registry, decoder.fields(data.train), data.train.conditions, decoder, sizes)
     if origin is not None:
         inherit(model, origin.checkpoint(step))
-    learned = config["process"]
-    objective = Objective(
-        model.process,
-        registry.build("clock", learned["clock"], plugin=plugin),
-        registry.build("weighting", learned["weighting"], plugin=plugin),
-        model.denoiser.parameterization,
-        model.conditions,
-        settings.condition_dropout,
-        None if learned["coupling"] is None else registry.build("coupling", learned["coupling"], plugin=plugin),
-        learned["self_conditioning"],
-    )
     trainer = Trainer(
         denoiser=model.denoiser,
-        objective=objective,
+        objective=build_objective(model),
         train=data.train,
         heldout=data.heldout,
         decoder=decoder,
@@ -84,9 +72,7 @@ def _train(config: dict[str, Any], directory: Path, settings: TrainerSettings, e
         seed=config["seed"],
         engine=engine,
         describe=model.describe(),
-        callbacks=[
-            registry.build("callback", each, plugin=plugin) for each in (config.get("callbacks") or {}).values()
-        ],
+        callbacks=build_callbacks(config["callbacks"], registry, plugin),
         preview=Previews(run, model, writes=leads),
         log=run.log,
     )
@@ -123,7 +109,8 @@ def _train(config: dict[str, Any], directory: Path, settings: TrainerSettings, e
         print(f"stopped after step {stop.step}; go on with: suffuse train resume={directory}", file=sys.stderr)
         raise
     finally:
-        run.record(finished=now(), step=trainer.step, seconds=round(spent + time.perf_counter() - began, 1))
+        aside = {"set_aside": trainer.watching.failed} if trainer.watching.failed else {}
+        run.record(finished=now(), step=trainer.step, seconds=round(spent + time.perf_counter() - began, 1), **aside)
     print(
         f"done: {directory}\n  next: suffuse sample run={directory}   suffuse evaluate run={directory}", file=sys.stderr
     )

@@ -6,20 +6,36 @@ So a broken plugin cannot break the program, and start-up does not pay for what 
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterable, Iterator, Mapping
+import os
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import Distribution, EntryPoint, PackageNotFoundError, entry_points, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from suffuse.errors import PluginError
+
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
-__all__ = ["GROUP", "Found", "by_name", "duplicate_configs", "installed", "missing_requirements", "pip_line"]
+__all__ = [
+    "GROUP",
+    "OFF",
+    "Found",
+    "by_name",
+    "installed",
+    "missing_requirements",
+    "origin",
+    "pip_line",
+    "switched_off",
+]
 
 GROUP = "suffuse.plugins"
 """The group of entry points; the name of an entry is the modality, its value a light registration module."""
+
+OFF = "SUFFUSE_WITHOUT"
+"""The environment variable that names plugins to do without, separated by commas."""
 
 
 @dataclass(frozen=True)
@@ -44,22 +60,62 @@ class Found:
         dist = self.entry.dist
         return f"{dist.name} {dist.version}" if dist else "unknown distribution"
 
+    @property
+    def label(self) -> str:
+        """For messages: which plugin, and what was installed to have it."""
+        return f"plugin {self.name!r} (from {self.distribution})"
+
     @cached_property
-    def conf(self) -> Path | None:
-        """The folder ``conf`` of its package, if there is one."""
+    def folder(self) -> Path | None:
+        """Of its package, if that can be found; it is not imported."""
         try:
             spec = importlib.util.find_spec(self.package)  # looks at a top-level package without importing it
         except (ImportError, ValueError):
             return None
         for place in (spec.submodule_search_locations or ()) if spec else ():
-            if (folder := Path(place) / "conf").is_dir():
-                return folder
+            return Path(place)
         return None
+
+    @property
+    def conf(self) -> Path | None:
+        """The folder ``conf`` of its package, if there is one."""
+        folder = self.folder / "conf" if self.folder else None
+        return folder if folder and folder.is_dir() else None
 
     @property
     def modality(self) -> bool:
         """Whether it brings a modality, and not only components for others."""
         return self.conf is not None and (self.conf / "modality" / f"{self.name}.yaml").is_file()
+
+    @property
+    def strays(self) -> list[Path]:
+        """Its configuration files, relative to ``conf``, that lie neither in a folder of its name nor in ``modality``.
+
+        Hydra takes the first file of a name and does not say so, so that such a file could change what another plugin,
+        or the core, means by its own options.
+        """
+        if self.conf is None:
+            return []
+        found = (path.relative_to(self.conf) for path in sorted(self.conf.rglob("*.y*ml")))
+        return [path for path in found if path.parent.name != self.name and path != Path(f"modality/{self.name}.yaml")]
+
+    def check(self) -> None:
+        """Refuse a plugin whose distribution asks for another version of the core than this one.
+
+        Raises:
+            PluginError: with the command that helps.
+        """
+        from packaging.utils import canonicalize_name
+
+        dist = self.entry.dist
+        if dist is None or not _is_installed("suffuse"):
+            return
+        core = version("suffuse")
+        for need in _plain_requirements(dist):
+            if canonicalize_name(need.name) == "suffuse" and not need.specifier.contains(core, prereleases=True):
+                newer = any(each.operator in (">", ">=", "~=") and not each.contains(core) for each in need.specifier)
+                line = f'pip install -U "{need.name}{need.specifier}"' if newer else f"pip install -U {dist.name}"
+                raise PluginError(f"{self.label} needs suffuse{need.specifier}, and this is {core}: {line}")
 
     @property
     def missing(self) -> list[str]:
@@ -97,17 +153,28 @@ def pip_line(dist: Distribution | None, module: str, preferred: str) -> str:
     return f"pip install {package}"
 
 
-def duplicate_configs(folders: Mapping[str, Path]) -> dict[str, list[str]]:
-    """Configuration files that several of the named folders hold: Hydra would take the first and not say so.
+def switched_off() -> set[str]:
+    """The plugins that the environment says to do without."""
+    return {name.strip() for name in os.environ.get(OFF, "").split(",") if name.strip()}
 
-    Returns:
-        relative path -> the names of the folders that hold it.
-    """
-    holders: dict[str, list[str]] = {}
-    for name, folder in folders.items():
-        for path in sorted(folder.rglob("*.yaml")):
-            holders.setdefault(path.relative_to(folder).as_posix(), []).append(name)
-    return {path: names for path, names in holders.items() if len(names) > 1}
+
+def origin(thing: object) -> str:
+    """Whose an object is, for messages, by the package of its class."""
+    package = type(thing).__module__.partition(".")[0]
+    for entry in installed():
+        if Found(entry).package == package:
+            return Found(entry).label
+    return f"the package {package}" if package != "suffuse" else "the core"
+
+
+def _plain_requirements(dist: Distribution) -> Iterator[Requirement]:
+    """What a distribution needs without any of its extras."""
+    from packaging.requirements import Requirement
+
+    for line in dist.requires or ():
+        need = Requirement(line)
+        if need.marker is None or need.marker.evaluate({"extra": ""}):
+            yield need
 
 
 def _requirements(dist: Distribution, extra: str) -> Iterator[Requirement]:

@@ -10,7 +10,6 @@ import pluggy
 
 __all__ = [
     "API",
-    "KINDS",
     "PROJECT",
     "Components",
     "Trial",
@@ -23,27 +22,6 @@ __all__ = [
 PROJECT = "suffuse"
 API = 1
 """Goes up only when a hook is removed or changes its meaning. A plugin that needs a newer core sets ``SUFFUSE_API``."""
-
-KINDS: Mapping[str, str] = {
-    "data": "data",
-    "backbone": "backbone",
-    "decoder": "decoder",
-    "metric": "metric",
-    "condition": "condition",
-    "process": "process.fields",
-    "schedule": "process.schedule",
-    "warp": "process.fields.warp",
-    "coupling": "process.coupling",
-    "clock": "process.clock",
-    "weighting": "process.weighting",
-    "solver": "sampler",
-    "grid": "sampler.grid",
-    "categorical": "sampler.categorical",
-    "guidance": "guidance",
-    "predictor": "guidance.predictor",
-    "callback": "callbacks",
-}
-"""What a component can be, and where a configuration names it."""
 
 Components: TypeAlias = Mapping[str, Mapping[str, str]]
 """kind -> name -> ``"module:attribute"``."""

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from importlib.metadata import EntryPoint, PackageNotFoundError, distribution
 from types import ModuleType
 from typing import Any
 
-import pluggy
-
 from suffuse.errors import ConfigError, PluginError, suggest
 from suffuse.plugins import builtin, hookspecs
-from suffuse.plugins.discovery import Found, by_name, installed, pip_line
+from suffuse.plugins.answers import Answers, ask
+from suffuse.plugins.discovery import OFF, Found, by_name, installed, pip_line, switched_off
+from suffuse.plugins.kinds import KINDS
+from suffuse.plugins.watching import watched
 
 __all__ = ["CORE", "Registry"]
 
 CORE = "suffuse"
 """The distribution of the core, and its name as an owner of components."""
-
-_PATH = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
 class Registry:
@@ -33,21 +32,27 @@ class Registry:
 
     def __init__(self, entries: Iterable[EntryPoint] | None = None) -> None:
         self.found, self.doubles = by_name(installed() if entries is None else entries)
-        self._hooks = {CORE: _hooks(builtin, "the core")}
-        self._components = {CORE: _components(self._hooks[CORE], "the core")}
+        self.off = switched_off() & set(self.found)
+        self._answers: dict[str, Answers] = {CORE: ask(builtin, "the core")}
 
     def __getitem__(self, name: str) -> Found:
         """The plugin of that name, not imported.
 
         Raises:
-            PluginError: there is none, or two distributions claim the name.
+            PluginError: there is none, it is switched off, or two distributions claim the name.
         """
         if name in self.doubles:
             raise PluginError(f"{self.doubles[name]} both provide the plugin {name!r}; uninstall one")
+        if name in self.off:
+            raise PluginError(f"{self.found[name].label} is switched off by {OFF} in the environment")
         if name not in self.found:
-            known = ", ".join(self.found) or "none"
-            raise PluginError(f"no plugin provides {name!r} (installed: {known}){suggest(name, self.found)}")
+            known = ", ".join(self) or "none"
+            raise PluginError(f"no plugin provides {name!r} (installed: {known}){suggest(name, self)}")
         return self.found[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """The names of the plugins that can be asked for."""
+        return (name for name in self.found if name not in self.doubles and name not in self.off)
 
     def load(self, name: str) -> hookspecs.Components:
         """Import and register one plugin and read its components; what is wrong with others never matters here.
@@ -56,18 +61,7 @@ class Registry:
             PluginError: it is missing, does not import, or does not fit the hooks; the message names the plugin, the
                 distribution that it came with, and the cause.
         """
-        if name not in self._components:
-            found, label = self[name], self._label(name)
-            module = _import(found.entry.module, found, label)
-            needs = getattr(module, "SUFFUSE_API", hookspecs.API)
-            if needs > hookspecs.API:
-                raise PluginError(
-                    f"{label} needs plugin API {needs}, this core has {hookspecs.API}: pip install -U suffuse"
-                )
-            hooks = _hooks(module, label)
-            self._components[name] = _components(hooks, label)
-            self._hooks[name] = hooks
-        return self._components[name]
+        return self._asked(name).components
 
     def trials(self, name: str) -> list[hookspecs.Trial]:
         """In which tiny experiments the conformance kit tries a plugin.
@@ -75,18 +69,12 @@ class Registry:
         Raises:
             PluginError: it is missing or broken, or it says nothing and has no modality of its own to be tried as.
         """
-        self.load(name)
-        found, label = self[name], self._label(name)
-        answers = _ask(self._hooks[name], "suffuse_trials", label)
-        trials = list(answers[0]) if answers else []
-        if not answers and found.modality:
-            trials = [hookspecs.Trial(words=(f"modality={name}",))]
-        if not trials or not all(isinstance(trial, hookspecs.Trial) for trial in trials):
-            raise PluginError(f"{label}: suffuse_trials must return a list of suffuse.plugins.Trial, not {answers}")
+        trials = self._asked(name).trials()
+        if trials is None and self[name].modality:
+            return [hookspecs.Trial(words=(f"modality={name}",))]
+        if not trials:
+            raise PluginError(f"{self[name].label} names no trial, and has no modality to be tried as: suffuse_trials")
         return trials
-
-    def _label(self, name: str) -> str:
-        return f"plugin {name!r} (from {self[name].distribution})"
 
     def build(
         self,
@@ -114,43 +102,65 @@ class Registry:
         """
         from suffuse.plugins.building import call
 
-        where = where or hookspecs.KINDS.get(kind, kind)
+        where = where or KINDS[kind].where
         settings = dict(config)
         name = settings.pop("name", None)
         if not isinstance(name, str):
             raise ConfigError(f"{where}.name has no value; known: {self._known(kind, plugin)}")
-        factory = self.find(kind, name, plugin=plugin, where=where)
+        owner, path = self._path(kind, name, plugin, where)
+        factory = self._import(path, owner, f"{kind} {name!r}")
         taken = inspect.signature(factory).parameters
         kwargs.update({key: value for key, value in (offers or {}).items() if key in taken})
-        return call(factory, settings, where, args, kwargs)
+        with self._watched(owner, quiet=False):
+            return call(factory, settings, where, args, kwargs)
 
-    def find(self, kind: str, name: str, *, plugin: str | None = None, where: str | None = None) -> Callable[..., Any]:
+    def find(self, kind: str, name: str, *, plugin: str | None = None) -> Callable[..., Any]:
         """The class or function behind a component's name. Arguments and errors are those of `build`."""
-        owner, slash, short = name.rpartition("/")
-        owners = [owner] if slash else [plugin, CORE] if plugin else [CORE]
-        for candidate in owners:
-            path = self.load(candidate).get(kind, {}).get(short)
-            if path is not None:
-                return self._import(path, candidate, f"{kind} {name!r}")
-        known = {n: None for o in owners for n in self.load(o).get(kind, {})}
-        raise ConfigError(
-            f"{where or hookspecs.KINDS.get(kind, kind)}.name={name}: no such {kind} "
-            f"(known: {', '.join(known) or 'none'}){suggest(short, known)}"
-        )
+        owner, path = self._path(kind, name, plugin, KINDS[kind].where)
+        return self._import(path, owner, f"{kind} {name!r}")
 
     def used(self) -> dict[str, str]:
         """The plugins that were loaded, each with the distribution it came from; for records."""
-        return {name: self[name].distribution for name in self._components if name != CORE}
+        return {name: self[name].distribution for name in self._answers if name != CORE}
+
+    def _asked(self, name: str) -> Answers:
+        if name not in self._answers:
+            found = self[name]
+            found.check()
+            with watched(found.label):
+                self._answers[name] = ask(_import(found.entry.module, found, found.label), found.label)
+        return self._answers[name]
+
+    def _path(self, kind: str, name: str, plugin: str | None, where: str) -> tuple[str, str]:
+        """Whose a component is, and where it lies."""
+        owner, slash, short = name.rpartition("/")
+        owners = [owner] if slash else [plugin, CORE] if plugin else [CORE]
+        holders = [each for each in owners if short in self.load(each).get(kind, {})]
+        if len(holders) > 1:
+            raise ConfigError(
+                f"{where}.name={name}: the core has a {kind} of this name, and so has {self[holders[0]].label}; "
+                f"write {holders[0]}/{name} or {CORE}/{name}"
+            )
+        if not holders:
+            known = {n: None for each in owners for n in self.load(each).get(kind, {})}
+            raise ConfigError(
+                f"{where}.name={name}: no such {kind} (known: {', '.join(known) or 'none'}){suggest(short, known)}"
+            )
+        return holders[0], self.load(holders[0])[kind][short]
 
     def _known(self, kind: str, plugin: str | None) -> str:
         names = [name for owner in filter(None, (plugin, CORE)) for name in self.load(owner).get(kind, {})]
         return ", ".join(dict.fromkeys(names)) or "none"
 
+    def _watched(self, owner: str, *, quiet: bool = True) -> AbstractContextManager[None]:
+        return nullcontext() if owner == CORE else watched(self[owner].label, quiet=quiet)
+
     def _import(self, path: str, owner: str, what: str) -> Callable[..., Any]:
         module_name, _, attribute = path.partition(":")
         found = None if owner == CORE else self[owner]
-        label = f"{what} of the core" if found is None else f"{what} of plugin {owner!r} (from {found.distribution})"
-        module = _import(module_name, found, label)
+        label = f"{what} of {'the core' if found is None else found.label}"
+        with self._watched(owner):
+            module = _import(module_name, found, label)
         try:
             component: Callable[..., Any] = getattr(module, attribute)
         except AttributeError:
@@ -177,51 +187,3 @@ def _distribution(found: Found | None) -> Any:
         return distribution(CORE)
     except PackageNotFoundError:
         return None
-
-
-def _hooks(module: ModuleType, label: str) -> pluggy.PluginManager:
-    """The hooks of one registration module, on a manager of their own: plugins never see each other.
-
-    Raises:
-        PluginError: a hook that does not exist, has other arguments, or is not marked as one.
-    """
-    manager = pluggy.PluginManager(hookspecs.PROJECT)
-    manager.add_hookspecs(hookspecs)
-    try:
-        manager.register(module)
-        manager.check_pending()
-    except pluggy.PluginValidationError as error:
-        raise PluginError(f"{label} does not fit the hooks: {' '.join(str(error).split())}") from error
-    prefix = f"{hookspecs.PROJECT}_"
-    for name, value in vars(module).items():
-        if name.startswith(prefix) and callable(value) and not manager.parse_hookimpl_opts(module, name):
-            raise PluginError(f"{label}: {name} is not marked with @hookimpl")
-    return manager
-
-
-def _ask(hooks: pluggy.PluginManager, name: str, label: str) -> list[Any]:
-    try:
-        answers: list[Any] = getattr(hooks.hook, name)()
-    except Exception as error:  # a stranger's hook may raise anything; one line must name whose it is
-        raise PluginError(f"{label} failed in {name}: {type(error).__name__}: {error}") from error
-    return answers
-
-
-def _components(hooks: pluggy.PluginManager, label: str) -> hookspecs.Components:
-    answers = _ask(hooks, "suffuse_components", label)
-    components = answers[0] if answers else {}
-    _check_components(components, label)
-    return components
-
-
-def _check_components(components: Any, label: str) -> None:
-    if not isinstance(components, Mapping):
-        raise PluginError(
-            f"{label}: suffuse_components must return a mapping of kinds, not {type(components).__name__}"
-        )
-    for kind, names in components.items():
-        if kind not in hookspecs.KINDS:
-            raise PluginError(f"{label}: unknown kind of component {kind!r}{suggest(str(kind), hookspecs.KINDS)}")
-        for name, path in names.items() if isinstance(names, Mapping) else [(kind, names)]:
-            if not (isinstance(path, str) and _PATH.fullmatch(path)):
-                raise PluginError(f"{label}: {kind} {name!r} must be given as 'module:attribute', not {path!r}")

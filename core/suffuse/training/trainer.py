@@ -26,7 +26,7 @@ from suffuse.fields import check
 from suffuse.progress import Progress
 from suffuse.settings import TrainerSettings
 from suffuse.training.averaging import Average, PowerAverages
-from suffuse.training.callbacks import Callback
+from suffuse.training.callbacks import Callback, Callbacks, Written
 from suffuse.training.checkpoints import Checkpoint, Checkpoints
 from suffuse.training.engine import Engine, SingleProcess
 from suffuse.training.feed import Feed, Order
@@ -76,7 +76,8 @@ class Trainer:
         engine: what runs it. Of several processes the first speaks, writes and tells callbacks.
         describe: plain data that goes into every checkpoint beside the step.
         callbacks: what else watches.
-        preview: called with (denoiser with averaged weights, step) every ``preview_every`` steps, in all processes.
+        preview: called with (denoiser with averaged weights, step) every ``preview_every`` steps, in all processes;
+            gives what it wrote.
         log: called with (step, figures); the run directory appends them to ``metrics.jsonl``.
     """
 
@@ -91,7 +92,7 @@ class Trainer:
     engine: Engine = field(default_factory=SingleProcess)
     describe: Mapping[str, Any] = field(default_factory=dict)
     callbacks: Sequence[Callback] = ()
-    preview: Callable[[Denoiser, int], None] | None = None
+    preview: Callable[[Denoiser, int], Written | None] | None = None
     log: Callable[[int, Mapping[str, float]], None] | None = None
 
     def __post_init__(self) -> None:
@@ -108,6 +109,7 @@ class Trainer:
         if not self._leads:
             self.callbacks, self.log = (), None
         self.step = 0
+        self.watching = Callbacks(self.callbacks)
         self.order = Order.of(self.train, self.seed, settings.batch_size)
         self.checkpoints = Checkpoints(self.directory / "checkpoints", settings.keep_checkpoints)
         if settings.channels_last:
@@ -140,8 +142,7 @@ class Trainer:
             RunError: the loss is not finite, or a checkpoint could not be written.
         """
         settings = self.settings
-        for callback in self.callbacks:
-            callback.started(self.directory, self.step)
+        self.watching.started(self.directory, self.step)
         if self._leads:
             self.snapshots.rewind(self.step)
         since, logged = time.perf_counter(), self.step
@@ -161,7 +162,9 @@ class Trainer:
                         self._report({"validation_loss": self.validate()})
                         since = time.perf_counter()
                     if self._due(settings.preview_every, last) and self.preview is not None:
-                        self.preview(self.average.model, self.step)
+                        written = self.preview(self.average.model, self.step)
+                        if written is not None:
+                            self.watching.sampled(written)
                         since = time.perf_counter()
                     self._snapshot()  # before the checkpoint, which promises those up to its step
                     asked = self.engine.highest(self._signal)
@@ -171,8 +174,7 @@ class Trainer:
                     if asked and not last:
                         raise Interrupted(self.step, asked)
         finally:
-            for callback in self.callbacks:
-                callback.finished(self.step)
+            self.watching.finished(self.step)
 
     def _parts(self) -> Iterator[list[tuple[range, Any]]]:
         """For each step, this process's share of its parts as (rows in the batch, encoded data)."""
@@ -276,8 +278,7 @@ class Trainer:
     def _report(self, figures: Mapping[str, float]) -> None:
         if self.log is not None:
             self.log(self.step, figures)
-        for callback in self.callbacks:
-            callback.logged(self.step, figures)
+        self.watching.logged(self.step, figures)
 
     @torch.no_grad()
     def validate(self) -> float:
@@ -339,8 +340,7 @@ class Trainer:
                 },
             )
         )
-        for callback in self.callbacks:
-            callback.saved(self.step, path)
+        self.watching.saved(self.step, path)
 
     def resume(self) -> None:
         """Take up the newest saved step.

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from suffuse import hookimpl
-from suffuse.plugins import Components
+from suffuse.plugins import Components, Trial
 
-__all__ = ["suffuse_components"]
+__all__ = ["suffuse_components", "suffuse_trials"]
 
 
 @hookimpl
@@ -25,3 +25,12 @@ def suffuse_components() -> Components:
         "decoder": {"pixels": "suffuse_image.decoder:Pixels"},
         "metric": {"classifier": "suffuse_image.metrics:ClassifierMetrics"},
     }
+
+
+@hookimpl
+def suffuse_trials() -> list[Trial]:
+    """Each backbone on the embedded digits, at its smallest."""
+    return [
+        Trial(name="unet", words=["modality=image", "backbone=unet_tiny", "backbone.width=16"]),
+        Trial(name="dit", words=["modality=image", "backbone=dit_tiny"]),
+    ]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from suffuse import hookimpl
-from suffuse.plugins import Components
+from suffuse.plugins import Components, Trial
 
-__all__ = ["suffuse_components"]
+__all__ = ["suffuse_components", "suffuse_trials"]
 
 
 @hookimpl
@@ -27,3 +27,17 @@ def suffuse_components() -> Components:
         "decoder": {"graph": "suffuse_molecule.decoder:Graph"},
         "metric": {"molecule": "suffuse_molecule.metrics:MoleculeMetrics"},
     }
+
+
+@hookimpl
+def suffuse_trials() -> list[Trial]:
+    """Each backbone on the smallest of the embedded molecules: no network here knows in which order atoms come."""
+    small = [
+        "modality=molecule", "data.max_atoms=8", "data.descriptors=[logp]", "data.processes=0", "metric.processes=0",
+        "metric.fcd=never", "metric.max_real=50", "data.cache_dir={folder}/cache",
+    ]  # fmt: skip
+    same = {"permutation": ["atoms", "bonds"]}
+    return [
+        Trial(name="graph_transformer", words=[*small, "backbone=graph_transformer_tiny"], symmetries=same),
+        Trial(name="gps", words=[*small, "backbone=gps", "backbone.width=32"], symmetries=same),
+    ]
