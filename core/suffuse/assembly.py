@@ -93,15 +93,18 @@ def build_model(
     plugin = config["modality"]["name"]
     decoder.adopt(fields)
     process = build_process(config["process"], registry, fields, plugin)
+    sketches = decoder.sketches(fields, conditions)
+    shown = {**fields, **{name: sketch.field for name, sketch in sketches.items()}}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config["seed"])
-        backbone = registry.build("backbone", config["backbone"], fields, plugin=plugin)
+        backbone = registry.build("backbone", config["backbone"], shown, plugin=plugin)
         denoiser = Denoiser(
             backbone,
             fields,
             config["process"]["parameterization"],
             conditions,
             config["process"]["self_conditioning"] > 0,
+            sketches,
         )
     return Model(
         denoiser=denoiser,
