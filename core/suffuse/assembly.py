@@ -165,8 +165,10 @@ def _from_checkpoint(
     """A model from a checkpoint's own description of its network, fields and conditions."""
     config = checkpoint.state["config"]
     fields = {name: Field.from_json(data) for name, data in checkpoint.state["fields"].items()}
-    conditions = {name: condition_from_json(data) for name, data in checkpoint.state["conditions"].items()}
-    decoder = registry.build("decoder", config["decoder"], plugin=config["modality"]["name"])
+    plugin = config["modality"]["name"]
+    find = partial(registry.find, "condition", plugin=plugin, where="checkpoint: conditions")
+    conditions = {name: condition_from_json(data, find) for name, data in checkpoint.state["conditions"].items()}
+    decoder = registry.build("decoder", config["decoder"], plugin=plugin)
     sizes = checkpoint.state["sizes"]
     model = build_model(
         config, registry, fields, conditions, decoder, None if sizes is None else Sizes.from_json(sizes)
