@@ -100,15 +100,18 @@ def build_model(
     plugin = config["modality"]["name"]
     decoder.adopt(fields)
     process = build_process(config["process"], registry, fields, plugin)
+    sketches = decoder.sketches(fields, conditions)
+    shown = {**fields, **{name: sketch.field for name, sketch in sketches.items()}}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config["seed"])
-        backbone = registry.build("backbone", config["backbone"], fields, plugin=plugin)
+        backbone = registry.build("backbone", config["backbone"], shown, plugin=plugin)
         denoiser = Denoiser(
             backbone,
             fields,
             config["process"]["parameterization"],
             conditions,
             config["process"]["self_conditioning"] > 0,
+            sketches,
         )
     return Model(
         denoiser=denoiser,
@@ -184,8 +187,10 @@ def _from_checkpoint(
     """A model from a checkpoint's own description of its network, fields and conditions."""
     config = checkpoint.state["config"]
     fields = {name: Field.from_json(data) for name, data in checkpoint.state["fields"].items()}
-    conditions = {name: condition_from_json(data) for name, data in checkpoint.state["conditions"].items()}
-    decoder = registry.build("decoder", config["decoder"], plugin=config["modality"]["name"])
+    plugin = config["modality"]["name"]
+    find = partial(registry.find, "condition", plugin=plugin, where="checkpoint: conditions")
+    conditions = {name: condition_from_json(data, find) for name, data in checkpoint.state["conditions"].items()}
+    decoder = registry.build("decoder", config["decoder"], plugin=plugin)
     sizes = checkpoint.state["sizes"]
     model = build_model(
         config, registry, fields, conditions, decoder, None if sizes is None else Sizes.from_json(sizes)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -49,7 +49,8 @@ class Condition(ABC):
         """A module from the collated value to ``[B, dim]``, for samples where it is present."""
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data that `condition_from_json` reads back."""
+        """Plain data that `condition_from_json` reads back: the fields of the dataclass, and the name of the class,
+        under which a plugin registers it as a component of the kind ``condition``."""
         return {"kind": type(self).__name__, **asdict(self)}  # type: ignore[call-overload]
 
 
@@ -187,22 +188,20 @@ class ConditionEncoder(nn.Module):
         return total
 
 
-_KINDS: dict[str, type[Condition]] = {kind.__name__: kind for kind in (ClassLabel, Scalar, Vector)}
-
-
-def condition_from_json(data: Mapping[str, Any]) -> Condition:
+def condition_from_json(data: Mapping[str, Any], find: Callable[[str], Callable[..., Condition]]) -> Condition:
     """The inverse of `Condition.to_json`.
 
+    Args:
+        data: what it returned.
+        find: the class behind the name of a kind, such as `Registry.find` of the plugin that has it.
+
     Raises:
-        RunError: the data describes no condition of this version.
+        RunError: the data describes no condition that is installed.
     """
-    kind, settings = (
-        data.get("kind"),
-        {k: tuple(v) if isinstance(v, list) else v for k, v in data.items() if k != "kind"},
-    )
-    if kind not in _KINDS:
-        raise RunError(f"unknown kind of condition {kind!r}{suggest(str(kind), _KINDS)}")
+    settings = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items() if key != "kind"}
     try:
-        return _KINDS[kind](**settings)
+        return find(str(data.get("kind")))(**settings)
+    except ConfigError as error:
+        raise RunError(str(error)) from error
     except TypeError as error:
         raise RunError(f"the description of a condition is not readable ({error}): {dict(data)}") from error

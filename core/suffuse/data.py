@@ -39,6 +39,7 @@ __all__ = [
     "Measurement",
     "Metric",
     "Score",
+    "Sketch",
     "Split",
 ]
 
@@ -81,6 +82,25 @@ class Gap(NamedTuple):
 
     unknown: State
     join: Callable[[Any], Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sketch:
+    """A condition that the network also sees place by place, drawn as a field: the harmonics of a pitch, a layout.
+
+    It is a local condition that needs no file: the network is shown it as it is shown a given field, and wherever the
+    condition is missing (in training, in the second pass of guidance, in what a person asks) the sketch is too.
+
+    Args:
+        condition: its name.
+        field: what is drawn; its scale is the standard deviation that a network shall see as one.
+        draw: from the collated condition ``[B, ...]``, and a state of the size that is wanted, to the field
+            ``[B, ...]``. A function of these alone; what it draws of a missing value is not looked at.
+    """
+
+    condition: str
+    field: Field
+    draw: Callable[[Tensor, State], Tensor]
 
 
 class Split(ABC):
@@ -242,6 +262,13 @@ class Decoder(ABC):
             RunError: they are not fields of this decoder.
         """
 
+    def sketches(self, fields: Mapping[str, Field], conditions: Mapping[str, Condition]) -> Mapping[str, Sketch]:
+        """What a network is shown of some conditions beside ``fields``, by a name of its own; nothing by default.
+
+        Called once, when a model is built for training or from a checkpoint, after `adopt`.
+        """
+        return {}
+
     @abstractmethod
     def encode(self, values: Any) -> State:
         """``Batch.values`` (or a list of single values) to a clean state on the CPU."""
@@ -253,10 +280,28 @@ class Decoder(ABC):
     def load(self, path: Path, fields: Mapping[str, Field]) -> Any:
         """A file of the user's as a value that `encode` accepts, made to fit ``fields``; by default what `save` writes.
 
+        Where values have a length, one that is longer stays as long as it is.
+
         Raises:
             DataError: the file is missing or cannot be read as such a value.
         """
         return samples.read_sample(path)
+
+    def blank(self, length: str, fields: Mapping[str, Field]) -> Any:
+        """An empty value that `encode` accepts, as long as a person asks for: ``2.5s`` of a sound.
+
+        Raises:
+            ConfigError: it is no length; or all values have one size, as by default.
+        """
+        raise ConfigError(f"length={length}: the samples of this run have one size")
+
+    def finish(self, value: Any, *, known: bool) -> Callable[[Any], Any]:
+        """From a decoded sample that was made from a value (loaded or blank) to one as long as it, at its level.
+
+        Args:
+            known: whether the given fields were told of the value; what they say exactly is then in the sample exactly.
+        """
+        return lambda made: made
 
     def load_mask(self, path: Path, fields: Mapping[str, Field]) -> State:
         """A file that marks a part of one sample, as a state of bool: true where it is to be made anew.
@@ -323,7 +368,8 @@ class Decoder(ABC):
 
 
 class Backbone(Protocol):
-    """A network. It sees noisy fields and their log-SNR, and emits one tensor for each field that is not given.
+    """A network. It sees noisy fields and their log-SNR, and emits one tensor for each field that is not given. A
+    `Sketch` comes to it as one more given field.
 
     ``condition_dim`` is the width of the embedding of conditions that it takes. One that is to be self-conditioned
     takes a fourth argument: the `State` of what it believed before, with probabilities ``[..., K]`` for classes, and

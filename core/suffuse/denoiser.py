@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from suffuse.conditions import Condition, ConditionEncoder
-from suffuse.data import Backbone
+from suffuse.data import Backbone, Sketch
 from suffuse.errors import ConfigError, suggest
 from suffuse.fields import Field
 from suffuse.layouts import expand
@@ -22,6 +22,9 @@ from suffuse.spaces import Categorical, Torus
 from suffuse.state import State
 
 __all__ = ["Denoise", "Denoiser"]
+
+_KNOWN = 7.0
+"""The log-SNR by which a network tells a sketch from a missing one, whose is the negative of it."""
 
 
 class Denoise(Protocol):
@@ -51,6 +54,7 @@ class Denoiser(nn.Module):
         parameterization: what the network emits for real-valued fields, a name in `PARAMETERIZATIONS`.
         conditions: what a sample may be asked for.
         self_conditioning: whether the network is also given what it believed before, as a fourth argument.
+        sketches: of conditions, which the backbone sees as given fields beside ``fields``.
 
     Raises:
         ConfigError: an unknown parameterization, or self-conditioning of a backbone that takes no fourth argument.
@@ -66,6 +70,7 @@ class Denoiser(nn.Module):
         parameterization: str = "edm",
         conditions: Mapping[str, Condition] | None = None,
         self_conditioning: bool = False,
+        sketches: Mapping[str, Sketch] | None = None,
     ) -> None:
         super().__init__()
         if parameterization not in PARAMETERIZATIONS:
@@ -82,6 +87,7 @@ class Denoiser(nn.Module):
         self.parameterization = parameterization
         self.conditions = dict(conditions or {})
         self.self_conditioning = self_conditioning
+        self.sketches = dict(sketches or {})
         self.encoder = ConditionEncoder(self.conditions, cast(Backbone, backbone).condition_dim) if conditions else None
 
     def forward(
@@ -102,13 +108,14 @@ class Denoiser(nn.Module):
             The posterior of each field that the backbone emits, in float32 (or float64 for float64 networks), also
             under autocast.
         """
-        seen = State(
-            {name: self._seen(name, value, levels[name], state.mask) for name, value in state.items()}, state.mask
-        )
+        asked = self._asked(state, condition)
         kind = next((part.dtype for part in self.backbone.parameters()), state.dtype)
+        seen = {name: self._seen(name, value, levels[name], state.mask) for name, value in state.items()}
         log_snr = {name: levels[name].log_snr.to(kind) for name in state}
+        for name, sketch in self.sketches.items():
+            seen[name], log_snr[name] = self._sketched(sketch, state, asked[sketch.condition], kind)
         more = [self._believed(state, previous, kind)] if self.self_conditioning else []
-        output = self.backbone(seen, log_snr, self._embed(state, condition), *more)
+        output = self.backbone(State(seen, state.mask), log_snr, self._embed(state, asked), *more)
         return {name: self._read(name, state[name], value, levels[name], state.mask) for name, value in output.items()}
 
     def _seen(self, name: str, noisy: Tensor, level: Level, mask: Tensor | None) -> Tensor:
@@ -119,6 +126,15 @@ class Denoiser(nn.Module):
         if isinstance(field.space, Torus):
             return field.project(noisy, mask)
         return noisy * expand(input_scale(level.alpha, level.sigma, field.scale), noisy)
+
+    def _sketched(self, sketch: Sketch, state: State, value: Tensor, kind: torch.dtype) -> tuple[Tensor, Tensor]:
+        """A condition as a given field ``[B, ...]`` and the log-SNR ``[B]`` that says where it is known."""
+        known = self.conditions[sketch.condition].present(value)
+        drawn = sketch.draw(value.nan_to_num() if value.is_floating_point() else value, state)
+        if not isinstance(sketch.field.space, Categorical):
+            drawn = drawn.to(kind) / sketch.field.scale
+        level = torch.where(known, _KNOWN, -_KNOWN).to(kind)
+        return torch.where(expand(known, drawn), drawn, torch.zeros_like(drawn)), level
 
     def _read(self, name: str, noisy: Tensor, output: Tensor, level: Level, mask: Tensor | None) -> Statement:
         """What the backbone's output says of the field."""
@@ -152,14 +168,18 @@ class Denoiser(nn.Module):
         """Collated conditions of samples of which nothing is known."""
         return {name: kind.collate([None] * count).to(device) for name, kind in self.conditions.items()}
 
-    def _embed(self, state: State, condition: Mapping[str, Tensor] | None) -> Tensor:
-        if self.encoder is None:
-            width = cast(Backbone, self.backbone).condition_dim
-            return torch.zeros(state.batch_size, width, device=state.device)
+    def _asked(self, state: State, condition: Mapping[str, Tensor] | None) -> Mapping[str, Tensor]:
+        """All conditions, those that are left out as missing."""
         given = condition or {}
         if len(given) < len(self.conditions):
             given = {**self.missing(state.batch_size, state.device), **given}
-        return cast(Tensor, self.encoder(given))
+        return given
+
+    def _embed(self, state: State, asked: Mapping[str, Tensor]) -> Tensor:
+        if self.encoder is None:
+            width = cast(Backbone, self.backbone).condition_dim
+            return torch.zeros(state.batch_size, width, device=state.device)
+        return cast(Tensor, self.encoder(asked))
 
 
 def _takes_belief(backbone: nn.Module) -> bool:

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from suffuse.errors import DataError, RunError
-from suffuse.layouts import Dense, Layout, Masked
+from suffuse.layouts import Dense, Filled, Layout, Masked
 from suffuse.spaces import Categorical, Euclidean, Space, Torus, ZeroCenterOfMass
 from suffuse.state import State
 
 __all__ = ["Field", "check", "measured", "pad"]
 
 _KINDS: dict[str, type[Layout] | type[Space]] = {
-    kind.__name__: kind for kind in (Dense, Masked, Categorical, Euclidean, Torus, ZeroCenterOfMass)
+    kind.__name__: kind for kind in (Dense, Filled, Masked, Categorical, Euclidean, Torus, ZeroCenterOfMass)
 }
 
 
@@ -76,8 +76,8 @@ class Field:
         return (value if real is None else value.masked_fill(~real, 0)).flatten(1).sum(1)
 
     def mean(self, value: Tensor, mask: Tensor | None) -> Tensor:
-        """The mean over the real entries of each sample, ``[B, ...] -> [B]``; zero where there are none."""
-        real = self.real(value, mask)
+        """The mean over the entries of each sample that count, ``[B, ...] -> [B]``; zero where there are none."""
+        real = self.space.free(value, self.layout.counts(value, mask))
         if real is None:
             return value.flatten(1).mean(1)
         count = real.expand_as(value).flatten(1).sum(1).clamp_min(1)

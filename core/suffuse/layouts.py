@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-__all__ = ["Dense", "Layout", "Masked", "expand", "owners"]
+__all__ = ["Dense", "Filled", "Layout", "Masked", "expand", "owners"]
 
 
 def expand(value: Tensor, like: Tensor) -> Tensor:
@@ -36,6 +36,10 @@ class Layout(ABC):
     @abstractmethod
     def mask(self, value: Tensor, mask: Tensor | None) -> Tensor | None:
         """``mask`` of elements ``[B, N]`` spread over the field ``[B, ...]``; None where all entries count."""
+
+    def counts(self, value: Tensor, mask: Tensor | None) -> Tensor | None:
+        """Which entries a mean, and so the loss, is taken over; None for all. Those under `mask` by default."""
+        return self.mask(value, mask)
 
     @abstractmethod
     def to_packed(self, value: Tensor, mask: Tensor | None) -> Tensor:
@@ -63,6 +67,18 @@ class Dense(Layout):
 
     def from_packed(self, packed: Tensor, mask: Tensor | None, like: Tensor) -> Tensor:
         return packed.reshape(*like.shape[:2], *packed.shape[1:])
+
+
+@dataclass(frozen=True)
+class Filled(Dense):
+    """Samples of one shape, some of which end sooner and are filled up to it: clips of sound that end in silence.
+
+    All of a sample is noisy and all of it is made, but nothing is learned of what only fills it up: the state's mask,
+    of elements along the last axis, says what counts. Without one all does.
+    """
+
+    def counts(self, value: Tensor, mask: Tensor | None) -> Tensor | None:
+        return None if mask is None else mask.reshape(len(mask), *(1,) * (value.ndim - 2), -1)
 
 
 @dataclass(frozen=True)

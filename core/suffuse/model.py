@@ -6,17 +6,18 @@ import hashlib
 import json
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from suffuse.conditions import ClassLabel, Condition
 from suffuse.data import Decoder
 from suffuse.denoiser import Denoiser
 from suffuse.errors import ConfigError, suggest
 from suffuse.fields import Field, pad
-from suffuse.guidance import ClassifierFree, Guidable
+from suffuse.guidance import ClassifierFree, Guidable, Windows
 from suffuse.plugins import Registry
 from suffuse.processes import JointProcess
 from suffuse.sampling import Hook, Resample, Rules, Seeds, plans, sample
@@ -96,6 +97,13 @@ class Model:
             "conditions": {name: kind.to_json() for name, kind in self.conditions.items()},
             "sizes": None if self.sizes is None else self.sizes.to_json(),
             "config": self.config,
+        }
+
+    def sized(self, state: State) -> dict[str, Field]:
+        """The fields at the size of a state, such as that of a user's file."""
+        return {
+            name: field if field.layout.rank else replace(field, shape=tuple(state[name].shape[1:]))
+            for name, field in self.fields.items()
         }
 
     def config_hash(self) -> str:
@@ -180,11 +188,14 @@ class Model:
         )
         return self.decoder.decode(state)
 
-    def prior(self, seeds: Seeds, sizes: Sequence[int] | None = None) -> State:
+    def prior(
+        self, seeds: Seeds, sizes: Sequence[int] | None = None, fields: Mapping[str, Field] | None = None
+    ) -> State:
         """Pure noise for some samples, at the clock's 1; given fields are empty.
 
         Args:
             sizes: elements of each sample, where they vary.
+            fields: of the samples, where they are not of the size of those of the training.
         """
         count, mask, room = len(seeds.indices), None, 0
         if sizes is not None:
@@ -192,7 +203,7 @@ class Model:
             mask = torch.arange(room) < torch.tensor(sizes)[:, None]
         shapes = {
             name: (count, *(room if length < 0 else length for length in field.shape))
-            for name, field in self.fields.items()
+            for name, field in (fields or self.fields).items()
         }
         given = {}
         for name, field in self.fields.items():
@@ -258,6 +269,9 @@ class Model:
         seed: int = 0,
         compute_batch: int = 64,
         sizes: Sizes | None = None,
+        fields: Mapping[str, Field] | None = None,
+        overlap: float = 0.5,
+        unknown: Mapping[str, Tensor] | None = None,
         denoiser: Guidable | None = None,
         begin: Callable[[Seeds], State] | None = None,
         start: float = 1.0,
@@ -280,6 +294,9 @@ class Model:
             seed: of the sampling run.
             compute_batch: rows of a network call.
             sizes: from which the elements of each sample are drawn; by default those of the training data.
+            fields: of the samples, where they are not of the size of those of the training; larger ones are made in
+                windows, see `Windows`.
+            overlap, unknown: of these windows.
             denoiser: what is asked in place of `guided`.
             begin: (seeds) -> the state at ``start``; pure noise, with nothing given, by default.
             start: where on the clock to begin.
@@ -292,14 +309,17 @@ class Model:
             raise ConfigError(f"compute_batch={compute_batch}: must be at least 1")
         device = next(self.denoiser.parameters()).device
         self.denoiser.eval()
-        denoise = denoiser or self.guided(recipe)
+        denoise, rows = denoiser or self.guided(recipe), compute_batch
+        if fields is not None:
+            denoise = Windows(denoise, fields, compute_batch, overlap=overlap, unknown=unknown)
+            rows = max(1, compute_batch // denoise.count)
         grid = self.grid(recipe, start)
         if absent is None:
             absent = [name for name in self.fields if self.process.frozen(name) and begin is None]
         known = (sizes or self.sizes) if begin is None else None
         counts = None if known is None else known.draw(seed, indices)
         batches, order, done = [], [], 0
-        for chunk, width in _chunks(len(indices), compute_batch, known, counts):
+        for chunk, width in _chunks(len(indices), rows, known, counts):
             spare = width - len(chunk)
             full = [*chunk, *chunk[-1:] * spare]
             seeds = Seeds(
@@ -312,7 +332,7 @@ class Model:
             if begin is not None:
                 state = begin(seeds)
             else:
-                state = self.prior(seeds, None if counts is None else [counts[place] for place in full])
+                state = self.prior(seeds, None if counts is None else [counts[place] for place in full], fields)
             made = sample(
                 denoise,
                 state.to(device),

@@ -7,7 +7,7 @@ case for each kind of field.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Self, TypeAlias
 
@@ -30,13 +30,17 @@ class Statement:
         """``self + weight (other - self)``; weights beyond 1 extrapolate, as guidance does."""
         return type(self)(torch.lerp(self.value, other.value, weight))
 
+    def map(self, function: Callable[[Tensor], Tensor]) -> Self:
+        """The function applied to every tensor."""
+        return type(self)(function(self.value))
+
     def rows(self, index: slice) -> Self:
         """That of the chosen samples."""
-        return type(self)(self.value[index])
+        return self.map(lambda value: value[index])
 
     def repeat(self, times: int) -> Self:
         """The samples several times over, one round after another."""
-        return type(self)(torch.cat([self.value] * times))
+        return self.map(lambda value: torch.cat([value] * times))
 
     @property
     def estimate(self) -> Tensor:
@@ -79,11 +83,8 @@ class Tangent(Statement):
     def towards(self, other: Tangent, weight: float) -> Tangent:
         return Tangent(torch.lerp(self.value, other.value, weight), self.point)
 
-    def rows(self, index: slice) -> Tangent:
-        return Tangent(self.value[index], self.point[index])
-
-    def repeat(self, times: int) -> Tangent:
-        return Tangent(torch.cat([self.value] * times), torch.cat([self.point] * times))
+    def map(self, function: Callable[[Tensor], Tensor]) -> Tangent:
+        return Tangent(function(self.value), function(self.point))
 
     @property
     def estimate(self) -> Tensor:

@@ -258,6 +258,10 @@ class SampleSettings(_RunSettings):
             ``reconstruct`` finds the noise of ``input`` and makes it again, ``given`` keeps the given fields of
             ``input`` and makes the rest. A decoder may have names of its own for them, so that the name, and what goes
             with it, is checked where the decoder is known.
+        length: of samples from noise, or of what ``inpaint`` goes on to after the end of its input, where not that of
+            the training; how it is written is the decoder's to say.
+        overlap: the share of a window that the next one sees too, where samples are larger than those of the training
+            and are made in windows.
         strength: how far ``vary`` goes back towards noise.
         resample: of ``inpaint``.
         measurement: of ``upscale``.
@@ -274,6 +278,8 @@ class SampleSettings(_RunSettings):
     input: str | None = None
     other: str | None = None
     mask: str | None = None
+    length: str | float | None = None
+    overlap: Annotated[float, Range(least=0, below=1)] = 0.5
     strength: Annotated[float, Range(above=0, most=1)] = 0.5
     resample: ResampleSettings = field(default_factory=ResampleSettings)
     measurement: MeasurementSettings = field(default_factory=MeasurementSettings)

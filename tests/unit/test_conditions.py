@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,12 +13,14 @@ import torch
 
 from suffuse.conditions import ClassLabel, Condition, ConditionEncoder, Scalar, Vector, condition_from_json
 from suffuse.errors import ConfigError, RunError
+from suffuse.plugins import Registry
 
 KINDS: dict[str, tuple[Condition, list[Any]]] = {
     "label": (ClassLabel(("cat", "dog", "eel")), [2, None, 0]),
     "scalar": (Scalar(mean=100.0, std=25.0), [350.0, None, -1]),
     "vector": (Vector(3), [[1.0, 2.0, 3.0], None, [0, 0, 0]]),
 }
+find = partial(Registry([]).find, "condition")
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -40,7 +44,7 @@ def test_dropped_values_are_missing_and_others_stay(name: str) -> None:
 @pytest.mark.parametrize("name", KINDS)
 def test_round_trip_through_json(name: str) -> None:
     kind = KINDS[name][0]
-    assert condition_from_json(json.loads(json.dumps(kind.to_json()))) == kind
+    assert condition_from_json(json.loads(json.dumps(kind.to_json())), find) == kind
 
 
 @pytest.mark.parametrize(
@@ -49,12 +53,25 @@ def test_round_trip_through_json(name: str) -> None:
 )
 def test_strange_descriptions_are_refused(data: dict[str, Any]) -> None:
     with pytest.raises(RunError, match="condition"):
-        condition_from_json(data)
+        condition_from_json(data, find)
+
+
+def test_kinds_of_others_are_read_by_who_knows_them() -> None:
+    """A kind that a plugin brings: only `find` has to know it."""
+
+    @dataclass(frozen=True)
+    class Colour(Vector):
+        space: str = "rgb"
+
+    told = json.loads(json.dumps(Colour(3, "lab").to_json()))
+    assert condition_from_json(told, {"Colour": Colour}.__getitem__) == Colour(3, "lab")
+    with pytest.raises(RunError, match=r"no such condition.*known: ClassLabel, Scalar, Vector"):
+        condition_from_json(told, find)
 
 
 def test_a_near_miss_is_suggested() -> None:
     with pytest.raises(RunError, match="did you mean 'ClassLabel'"):
-        condition_from_json({"kind": "ClassLable", "names": ["a"]})
+        condition_from_json({"kind": "ClassLable", "names": ["a"]}, find)
     with pytest.raises(ConfigError, match=r"condition\.animal=dug: .*known: cat, dog, eel.*did you mean 'dog'"):
         KINDS["label"][0].parse("dug", "animal")
 

@@ -10,7 +10,7 @@ import torch
 
 from suffuse.errors import RunError
 from suffuse.fields import Field
-from suffuse.layouts import Dense, Masked
+from suffuse.layouts import Dense, Filled, Masked
 from suffuse.spaces import Categorical, Euclidean, Space, Torus
 from suffuse.state import State
 
@@ -22,6 +22,7 @@ from suffuse.state import State
         Field(shape=(), scale=0.1, weight=2.0),
         Field(shape=(-1, -1, 4), layout=Masked(2), scale=1 / 3),
         Field(shape=(-1,), layout=Masked()),
+        Field(shape=(2, 64), layout=Filled()),
         Field(shape=(-1,), space=Categorical(3), layout=Masked(), names=("C", "N+", "O-")),
         Field(
             shape=(-1, -1), layout=Masked(2), space=Categorical(4, symmetric=True), frequencies=(0.7, 0.2, 0.05, 0.05)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import torch
 from suffuse.commands.tasks import Job, prepare
 from suffuse.composition import compose
 from suffuse.conditions import ClassLabel
-from suffuse.data import Decoder, Measurement, Split
+from suffuse.data import Decoder, Gap, Measurement, Split
 from suffuse.errors import ConfigError, DataError
 from suffuse.fields import Field
 from suffuse.guidance import Autoguidance, ClassifierFree, PosteriorSampling, PropertyGuidance
@@ -65,6 +65,24 @@ class Scales(Points):
         return Measurement(torch.tensor([json.loads(path.read_text())]), lambda state: state["x"].sum(1, keepdim=True))
 
 
+class Lines(Points):
+    """A line is a list of any number of numbers, and the network knows those of two; what is made counts double."""
+
+    def blank(self, length: str, fields: Mapping[str, Field]) -> Any:
+        return [0.0] * int(length)
+
+    def finish(self, value: Any, *, known: bool) -> Callable[[Any], Any]:
+        return lambda made: [2 * number for number in made[: len(value) - known]]
+
+    def gap(self, value: Any, mask: Path | None, fields: Mapping[str, Field]) -> Gap:
+        room = fields["x"].shape[0] if mask is None else len(value)
+        return Gap(State({"x": torch.arange(len(value))[None] >= 2}), lambda made: [room, *made])
+
+    def load(self, path: Path, fields: Mapping[str, Field]) -> Any:
+        value = json.loads(path.read_text())
+        return value + [0.0] * (fields["x"].shape[0] - len(value))
+
+
 def model(decoder: Decoder | None = None, **changes: Any) -> Model:
     """An untrained one of two classes."""
     config = compose("modality=image", *(f"{key}={value}" for key, value in changes.items()))
@@ -102,6 +120,47 @@ def test_no_task_draws_from_noise() -> None:
     assert prepared.asked == {"side": [0, 1, 0, 1]}
     assert prepared.evaluations == 20
     assert draw(model()).shape == (4, 2)
+
+
+@pytest.mark.parametrize("length", [2, 7])
+def test_samples_may_have_any_length_that_the_decoder_understands(length: int) -> None:
+    made = model(Lines())
+    assert draw(made, length=str(length)).shape == (4, length)
+    prepared, _ = job(made, length=str(length))
+    assert prepared.join is not None
+    assert prepared.join([1.0] * 9) == [2.0] * length
+    if length == 2:
+        assert torch.equal(draw(made, length="2"), draw(made)), "what is not longer is not made in windows"
+
+
+@pytest.mark.parametrize("task", ["vary", "reconstruct"])
+def test_a_longer_input_is_taken_whole(task: str, files: dict[str, str]) -> None:
+    Path(files["input"]).write_text("[0.4, -0.3, 0.1, 0.2, -0.5]")
+    settings = {"task": task, "input": files["input"], "sampler": {"name": "ddim", "steps": 20}}
+    assert draw(model(Lines()), **settings).shape[1] == 5
+    prepared, _ = job(model(Lines()), **settings)
+    assert prepared.join is not None
+    assert prepared.join([1.0] * 9) == [2.0] * 5
+
+
+def test_a_longer_input_is_filled_in_and_continued(files: dict[str, str]) -> None:
+    Path(files["input"]).write_text("[0.4, -0.3, 0.1, 0.2]")
+    both = {"task": "inpaint", "input": files["input"]}
+    made = draw(model(Lines()), mask=files["mask"], **both)
+    torch.testing.assert_close(made[:, :2], torch.tensor([[0.4, -0.3]]).expand(4, 2))
+    assert made.shape == (4, 4)
+    assert draw(model(Lines()), length="6", **both).shape == (4, 6)
+    prepared, _ = job(model(Lines()), length="6", **both)
+    assert prepared.join is not None
+    assert prepared.join([1.0] * 9) == [12.0, *[2.0] * 5], "filled in first, and then as long as was asked for"
+
+
+def test_a_length_that_means_nothing_is_named(files: dict[str, str]) -> None:
+    with pytest.raises(ConfigError, match=r"length=2\.5s: the samples of this run have one size"):
+        job(model(), length="2.5s")
+    for settings in ({"task": "vary"}, {"task": "inpaint", "mask": files["mask"]}):
+        with pytest.raises(ConfigError, match="length belongs to samples from noise, and to task=inpaint without"):
+            job(model(Lines()), length="4", input=files["input"], **settings)
 
 
 def test_inpainting_keeps_the_known_number_and_tells_what_resampling_costs(files: dict[str, str]) -> None:

@@ -71,6 +71,7 @@ def sample(config: dict[str, Any], directory: Path | None = None) -> Path:
             "evaluations": job.evaluations,
             **recipe.config,
             "task": config.get("task"),
+            "length": config.get("length"),
             "evaluations_before": job.before,
             "off": off,
             "made": now(),

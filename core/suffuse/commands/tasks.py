@@ -9,7 +9,7 @@ from typing import Any
 
 from suffuse.editing import Replace, between, fresh, noised
 from suffuse.errors import ConfigError, suggest
-from suffuse.guidance import Guidable, PosteriorSampling
+from suffuse.guidance import Guidable, PosteriorSampling, Windows
 from suffuse.model import Model, Recipe
 from suffuse.sampling import Resample, Seeds, invert
 from suffuse.spaces import Torus
@@ -51,63 +51,94 @@ def prepare(config: Mapping[str, Any], model: Model, recipe: Recipe) -> Job:
     indices = _indices(config)
     asked = model.asked(_condition(config, task, model), indices)
     guided = model.guided(recipe)
-    plain = Job(indices=indices, asked=asked, evaluations=model.evaluations(recipe), draw={"denoiser": guided})
-    return _TASKS[task](config, model, recipe, guided, plain) if task else plain
+    plain = Job(
+        indices=indices,
+        asked=asked,
+        evaluations=model.evaluations(recipe),
+        draw={"denoiser": guided, "overlap": config["overlap"]},
+    )
+    return _TASKS[task](config, model, recipe, guided, plain)
+
+
+def _anew(config: Mapping[str, Any], model: Model, recipe: Recipe, guided: Guidable, plain: Job) -> Job:
+    if config["length"] is None:
+        return plain
+    blank = model.decoder.blank(str(config["length"]), model.fields)
+    fields = model.sized(model.decoder.encode([blank]))
+    return replace(plain, draw={**plain.draw, "fields": fields}, join=model.decoder.finish(blank, known=False))
 
 
 def _vary(config: Mapping[str, Any], model: Model, recipe: Recipe, guided: Guidable, plain: Job) -> Job:
     strength = config["strength"]
-    begin = noised(_given(config, "input", model), model.process, strength)
+    value, given = _given(config, "input", model)
     return replace(
         plain,
         evaluations=model.evaluations(recipe, strength),
-        draw={**plain.draw, "begin": begin, "start": strength},
+        draw={
+            **plain.draw,
+            "fields": model.sized(given),
+            "begin": noised(given, model.process, strength),
+            "start": strength,
+        },
+        join=model.decoder.finish(value, known=False),
     )
 
 
 def _inpaint(config: Mapping[str, Any], model: Model, recipe: Recipe, guided: Guidable, plain: Job) -> Job:
     process, decoder = model.process, model.decoder
-    value = decoder.load(Path(config["input"]), model.fields)
-    gap = decoder.gap(value, Path(config["mask"]) if config["mask"] else None, model.fields)
+    fields, cut = model.fields, None
+    if config["length"] is not None:
+        blank = decoder.blank(str(config["length"]), fields)
+        fields, cut = model.sized(decoder.encode([blank])), decoder.finish(blank, known=False)
+    value = decoder.load(Path(config["input"]), fields)
+    gap = decoder.gap(value, Path(config["mask"]) if config["mask"] else None, fields)
     given = decoder.encode([value])
+    fields = model.sized(given)
     # A given field is known as a whole or not at all: one that has seen the gap would give it away.
     absent = [name for name, part in gap.unknown.items() if process.frozen(name) and part.any()]
     given = given.replace(
-        **{name: process.processes[name].absent(given[name], model.fields[name], given.mask) for name in absent}
+        **{name: process.processes[name].absent(given[name], fields[name], given.mask) for name in absent}
     )
     made = State({name: part for name, part in gap.unknown.items() if not process.frozen(name)})
     device = next(model.denoiser.parameters()).device
-    hook = Replace(given.to(device), made.to(device), model.fields)
+    hook = Replace(given.to(device), made.to(device), fields)
     resample = Resample(**config["resample"])
     return replace(
         plain,
         evaluations=model.evaluations(recipe, resample=resample),
         draw={
             **plain.draw,
+            "fields": fields,
+            "unknown": made,
             "begin": fresh(given, process),
             "absent": absent,
             "hooks": lambda seeds: [hook],
             "resample": resample,
         },
-        join=gap.join,
+        join=gap.join if cut is None else lambda found: cut(gap.join(found)),
     )
 
 
 def _from_given(config: Mapping[str, Any], model: Model, recipe: Recipe, guided: Guidable, plain: Job) -> Job:
     if not any(map(model.process.frozen, model.fields)):
         raise ConfigError(f"task={config['task']}: this run was trained without given fields")
-    begin = fresh(_given(config, "input", model), model.process)
-    return replace(plain, draw={**plain.draw, "begin": begin})
+    value, given = _given(config, "input", model)
+    return replace(
+        plain,
+        draw={**plain.draw, "fields": model.sized(given), "begin": fresh(given, model.process)},
+        join=model.decoder.finish(value, known=True),
+    )
 
 
 def _upscale(config: Mapping[str, Any], model: Model, recipe: Recipe, guided: Guidable, plain: Job) -> Job:
     measurement = model.decoder.measure(Path(config["input"]), model.fields)
-    return replace(plain, draw={"denoiser": PosteriorSampling(guided, measurement, **config["measurement"])})
+    guided = PosteriorSampling(guided, measurement, **config["measurement"])
+    return replace(plain, draw={**plain.draw, "denoiser": guided})
 
 
 def _reconstruct(config: Mapping[str, Any], model: Model, recipe: Recipe, guided: Guidable, plain: Job) -> Job:
-    given = _given(config, "input", model)
-    noise, taken = _noise(given, model, recipe, guided, plain)
+    value, given = _given(config, "input", model)
+    noise, taken = _noise(given, config, model, recipe, guided, plain)
 
     def compare(made: State) -> dict[str, float]:
         return {name: _off(name, made, given, model) for name in made if not model.process.frozen(name)}
@@ -116,9 +147,10 @@ def _reconstruct(config: Mapping[str, Any], model: Model, recipe: Recipe, guided
         plain,
         indices=plain.indices[:1],
         asked={name: values[:1] for name, values in plain.asked.items()},
-        draw={**plain.draw, "begin": lambda seeds: _each(noise, seeds)},
+        draw={**plain.draw, "fields": model.sized(given), "begin": lambda seeds: _each(noise, seeds)},
         before=taken,
         compare=compare,
+        join=model.decoder.finish(value, known=False),
     )
 
 
@@ -130,17 +162,19 @@ def _interpolate(config: Mapping[str, Any], model: Model, recipe: Recipe, guided
         raise ConfigError(
             f"n={config['n']}: task=interpolate makes samples 0 to n - 1, of which the ends are the inputs"
         )
-    ends = [_noise(_given(config, key, model), model, recipe, guided, plain) for key in ("input", "other")]
+    states = [_given(config, key, model)[1] for key in ("input", "other")]
+    ends = [_noise(given, config, model, recipe, guided, plain) for given in states]
     (first, taken), (second, more) = ends
 
     def begin(seeds: Seeds) -> State:
         return between(first, second, model.process, [index / last for index in seeds.indices])
 
     begin(Seeds(0, plain.indices[:1]))
-    return replace(plain, draw={**plain.draw, "begin": begin}, before=taken + more)
+    return replace(plain, draw={**plain.draw, "fields": model.sized(first), "begin": begin}, before=taken + more)
 
 
-_TASKS: Mapping[str, Callable[..., Job]] = {
+_TASKS: Mapping[str | None, Callable[..., Job]] = {
+    None: _anew,
     "vary": _vary,
     "inpaint": _inpaint,
     "upscale": _upscale,
@@ -156,13 +190,15 @@ def _task(config: Mapping[str, Any], model: Model) -> str | None:
     asked = config.get("task")
     if not asked:
         return None
-    known = {**{name: name for name in _TASKS}, **model.decoder.tasks}
+    known = {**{name: name for name in _TASKS if name}, **model.decoder.tasks}
     if asked not in known:
         raise ConfigError(f"task={asked}: known are {', '.join(known)}{suggest(asked, known)}")
     task = known[asked]
     for key, owner in _BELONGS.items():
         if config[key] is not None and task != owner:
             raise ConfigError(f"{key} belongs to task={owner}")
+    if config["length"] is not None and (task != "inpaint" or config["mask"] is not None):
+        raise ConfigError("length belongs to samples from noise, and to task=inpaint without a mask, which continues")
     if task != "inpaint" and config["resample"]["repeats"] != 1:
         raise ConfigError("resample.repeats belongs to task=inpaint")
     obstacle = model.decoder.obstacle(asked, model.fields)
@@ -194,12 +230,15 @@ def _condition(config: Mapping[str, Any], task: str | None, model: Model) -> dic
     return {**dict.fromkeys(model.conditions), **condition}
 
 
-def _given(config: Mapping[str, Any], key: str, model: Model) -> State:
-    """A file of the user's as one clean sample on the CPU."""
-    return model.decoder.encode([model.decoder.load(Path(config[key]), model.fields)])
+def _given(config: Mapping[str, Any], key: str, model: Model) -> tuple[Any, State]:
+    """A file of the user's as a value, and as one clean sample on the CPU."""
+    value = model.decoder.load(Path(config[key]), model.fields)
+    return value, model.decoder.encode([value])
 
 
-def _noise(given: State, model: Model, recipe: Recipe, guided: Guidable, plain: Job) -> tuple[State, int]:
+def _noise(
+    given: State, config: Mapping[str, Any], model: Model, recipe: Recipe, guided: Guidable, plain: Job
+) -> tuple[State, int]:
     """The noise of a sample, and the evaluations that it took to find it."""
     solver = recipe.rules.solver
     if solver.stochastic:
@@ -211,7 +250,8 @@ def _noise(given: State, model: Model, recipe: Recipe, guided: Guidable, plain: 
     grid = model.grid(recipe)
     condition = {name: kind.collate(plain.asked[name][:1]).to(device) for name, kind in model.conditions.items()}
     model.denoiser.eval()
-    noise = invert(guided, given.to(device), grid, solver, process=model.process, condition=condition)
+    whole = Windows(guided, model.sized(given), config["compute_batch"], overlap=config["overlap"])
+    noise = invert(whole, given.to(device), grid, solver, process=model.process, condition=condition)
     taken = sum(move.look for move in solver.route(grid[:-1][::-1], model.schedule))
     return noise.to("cpu"), taken
 

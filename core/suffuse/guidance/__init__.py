@@ -4,6 +4,7 @@ from suffuse.guidance.autoguidance import Autoguidance
 from suffuse.guidance.classifier_free import ClassifierFree
 from suffuse.guidance.posterior_sampling import PosteriorSampling
 from suffuse.guidance.property import Predictor, PropertyGuidance
+from suffuse.guidance.windows import Windows
 from suffuse.guidance.wrapper import Guidable, Wrapper
 
 __all__ = [
@@ -13,5 +14,6 @@ __all__ = [
     "PosteriorSampling",
     "Predictor",
     "PropertyGuidance",
+    "Windows",
     "Wrapper",
 ]

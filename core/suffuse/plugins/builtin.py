@@ -32,6 +32,11 @@ def suffuse_components() -> Components:
             "frozen": "suffuse.warps:Frozen",
         },
         "coupling": {"optimal_transport": "suffuse.training.couplings:OptimalTransport"},
+        "condition": {
+            "ClassLabel": "suffuse.conditions:ClassLabel",
+            "Scalar": "suffuse.conditions:Scalar",
+            "Vector": "suffuse.conditions:Vector",
+        },
         "clock": {
             "uniform": "suffuse.training.clock:Uniform",
             "lognormal": "suffuse.training.clock:LogNormal",

@@ -33,6 +33,7 @@ KINDS: Mapping[str, Kind] = {
     "data": Kind("data", "where samples come from", "suffuse.data:DataSource"),
     "decoder": Kind("decoder", "between a clean state and what people use", "suffuse.data:Decoder"),
     "backbone": Kind("backbone", "the network", "suffuse.data:Backbone", ("fields",)),
+    "condition": Kind("condition", "what a sample may be asked for", "suffuse.conditions:Condition"),
     "metric": Kind("metric", "scores a set of samples", "suffuse.data:Metric"),
     "process": Kind(
         "process.fields", "how one field is corrupted", "suffuse.processes.process:Process", ("field", "schedule")

@@ -114,9 +114,9 @@ class Registry:
         with self._watched(owner, quiet=False):
             return call(factory, settings, where, args, kwargs)
 
-    def find(self, kind: str, name: str, *, plugin: str | None = None) -> Callable[..., Any]:
+    def find(self, kind: str, name: str, *, plugin: str | None = None, where: str | None = None) -> Callable[..., Any]:
         """The class or function behind a component's name. Arguments and errors are those of `build`."""
-        owner, path = self._path(kind, name, plugin, KINDS[kind].where)
+        owner, path = self._path(kind, name, plugin, where or KINDS[kind].where)
         return self._import(path, owner, f"{kind} {name!r}")
 
     def used(self) -> dict[str, str]:

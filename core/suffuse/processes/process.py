@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import ClassVar, Literal, NamedTuple
 
 import torch
@@ -30,10 +31,13 @@ class Level(NamedTuple):
     log_snr: Tensor
     ratio: float | None = None
 
+    def map(self, function: Callable[[Tensor], Tensor]) -> Level:
+        """The function applied to every tensor."""
+        return Level(function(self.alpha), function(self.sigma), function(self.log_snr), self.ratio)
+
     def to(self, device: torch.device, dtype: torch.dtype) -> Level:
         """The tensors in another place and precision."""
-        alpha, sigma, log_snr = (part.to(device, dtype) for part in (self.alpha, self.sigma, self.log_snr))
-        return Level(alpha, sigma, log_snr, self.ratio)
+        return self.map(lambda part: part.to(device, dtype))
 
     def like(self, value: Tensor) -> tuple[Tensor, Tensor]:
         """alpha and sigma broadcast against a field."""
@@ -41,8 +45,7 @@ class Level(NamedTuple):
 
     def repeat(self, times: int) -> Level:
         """That of the samples several times over, one round after another."""
-        alpha, sigma, log_snr = (torch.cat([part] * times) for part in (self.alpha, self.sigma, self.log_snr))
-        return Level(alpha, sigma, log_snr, self.ratio)
+        return self.map(lambda part: torch.cat([part] * times))
 
     def where(self, chosen: Tensor, other: Level) -> Level:
         """``other`` where ``chosen`` (``[B]`` or ``[B, N]`` of bool) is true, this level elsewhere."""

@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -74,6 +75,7 @@ def conditions_are_those_declared(bench: Bench) -> None:
     items = [train[index].condition for index in range(min(_BATCH, len(train)))]
     strays = {name for condition in items for name in condition} - set(train.conditions)
     ensure(not strays, f"data: items carry {', '.join(sorted(strays))}, which is not among the split's conditions")
+    find = partial(bench.registry.find, "condition", plugin=bench.modality)
     for name, kind in train.conditions.items():
         value = train.collate(items)[name]
         known = torch.tensor([condition.get(name) is not None for condition in items])
@@ -81,7 +83,8 @@ def conditions_are_those_declared(bench: Bench) -> None:
         ensure(bool((kind.present(value) == known).all()), f"condition {name}: what an item carries counts as missing")
         gone = kind.present(kind.drop(value, torch.ones(len(items), dtype=torch.bool)))
         ensure(not gone.any(), f"condition {name}: hidden, it is still there")
-        ensure(condition_from_json(json.loads(json.dumps(kind.to_json()))) == kind, f"condition {name}: not plain data")
+        again = condition_from_json(json.loads(json.dumps(kind.to_json())), find)
+        ensure(again == kind, f"condition {name}: not plain data")
 
 
 def states_fit_their_fields(bench: Bench) -> None:
