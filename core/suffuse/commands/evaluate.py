@@ -28,6 +28,7 @@ def evaluate(config: dict[str, Any], directory: Path | None = None) -> list[Scor
         raise ConfigError(f"n={config['n']}: an evaluation needs at least 2 samples")
     recipe = model.recipe(config.get("sampler"), config.get("guidance"))
     data = build_data(model.config, model.registry)
+    metric = model.registry.build("metric", model.config["metric"], plugin=model.plugin)
     indices = range(config["n"])
     asked = _as_in(data.heldout, model, len(indices))
     began = time.perf_counter()
@@ -49,7 +50,6 @@ def evaluate(config: dict[str, Any], directory: Path | None = None) -> list[Scor
         heldout=data.heldout,
         seed=config["seed"],
     )
-    metric = model.registry.build("metric", model.config["metric"], plugin=model.plugin)
     scores: list[Score] = metric(subject)
     if config["likelihood"]:
         scores.append(_likelihood(model, data, config["likelihood"], config["seed"], config["compute_batch"]))
