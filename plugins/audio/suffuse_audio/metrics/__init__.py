@@ -2,7 +2,7 @@
 
 from suffuse_audio.metrics.audio import AudioMetrics
 from suffuse_audio.metrics.sets import kernel_distance, nearest_ratio, principal_components
-from suffuse_audio.metrics.voices import Voiceprints
+from suffuse_audio.metrics.voices import Voiceprints, nearest
 from suffuse_audio.metrics.words import Recogniser
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "Recogniser",
     "Voiceprints",
     "kernel_distance",
+    "nearest",
     "nearest_ratio",
     "principal_components",
 ]
