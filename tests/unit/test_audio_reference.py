@@ -1,4 +1,4 @@
-"""A voice as a condition: which clip is shown, what is made of a user's file, and what the encoder looks at."""
+"""A voice as a condition: which clip is shown, what is made of a user's file, what the encoder looks at, and a run."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from audio_files import RATE, folder, tone, write
 from numpy.typing import NDArray
 
+from suffuse.cli import main
 from suffuse.conditions import condition_from_json
 from suffuse.data import Batch
 from suffuse.errors import ConfigError
@@ -202,3 +204,52 @@ def test_what_is_no_voice_is_told_in_one_line(tmp_path: Path, make: Any, message
     with pytest.raises(ConfigError, match=rf"^condition\.reference.*{message}") as caught:
         KIND.parse(make(tmp_path / "voice.wav"), REFERENCE)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.slow
+def test_a_run_speaks_in_the_voice_of_a_file(
+    sources: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trained, saved, loaded and sampled by the command line; each file is another wish, a list is dealt out."""
+    monkeypatch.chdir(tmp_path)
+    data = [f"data.path={sources}", r"data.pattern=(?P<label>\d)_(?P<speaker>\w)_", "data.reference=speaker"]
+    short = [
+        "trainer.steps=12",
+        "trainer.warmup=1",
+        "trainer.lr=1e-2",
+        "trainer.ema=0.5",
+        "trainer.batch_size=4",
+        "trainer.preview_every=0",
+        "trainer.validate_every=0",
+    ]
+    data += [
+        "data.only={speaker: [a, b]}",
+        "data.heldout=0",
+        "data.seconds=0.16",
+        f"data.cache_dir={tmp_path / 'cache'}",
+    ]
+    words = [
+        "modality=audio",
+        "data=folder",
+        *data,
+        *short,
+        "backbone=unet2d_tiny",
+        "sampler.steps=3",
+        "hydra.run.dir=run",
+    ]
+    assert main(["train", *words]) == 0
+    low, high = (write(tmp_path / f"{hz}.wav", tone(hz)).name for hz in (250, 2500))
+
+    def made(out: str, reference: str) -> NDArray[np.float64]:
+        common = ["run=run", "n=2", f"out={out}", "compute_batch=2", "condition.label=1"]
+        assert main(["sample", *common, *([f"condition.reference={reference}"] if reference else [])]) == 0
+        return np.stack([soundfile.read(path)[0] for path in sorted((tmp_path / out).glob("*.wav"))])
+
+    by_low, by_high, dealt, nobody = made("a", low), made("b", high), made("c", f"[{low},{high}]"), made("d", "")
+    np.testing.assert_array_equal(dealt, np.stack([by_low[0], by_high[1]]))
+    assert np.abs(by_low - by_high).max() > 1e-3
+    assert np.abs(by_low - nobody).max() > 1e-3
+    capsys.readouterr()
+    with pytest.raises(SystemExit, match="2"):
+        main(["sample", "run=run", "n=1", "condition.reference=absent.wav", "out=e"])
+    assert "condition.reference=absent.wav: there is no such file" in capsys.readouterr().err
