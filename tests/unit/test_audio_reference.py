@@ -59,11 +59,8 @@ def whose(batch: Batch, split: Voices) -> list[int | None]:
     return found
 
 
-def test_the_reference_is_another_clip_of_the_same_voice(sources: Path) -> None:
-    """Which one is a function of the generators in training, and of the item elsewhere."""
-    split = voices(sources)
-    assert set(split.conditions) == {"label", REFERENCE}
-    speakers = ["abc"["abc".index(name)] for name in "abababab"] + ["c"]
+def check_references(split: Voices) -> None:
+    """Each item is shown every other clip of its voice, and nothing else."""
     order = list(range(len(split)))
     seen: dict[int, set[int | None]] = {index: set() for index in order}
     for seed in range(24):
@@ -71,23 +68,41 @@ def test_the_reference_is_another_clip_of_the_same_voice(sources: Path) -> None:
         assert drawn == whose(split.gather(order, generators(seed, len(order))), split)
         for index, other in enumerate(drawn):
             seen[index].add(other)
-    by_name = _speakers(split, speakers)
+    speakers = _speakers(split)
     for index, others in seen.items():
-        mates = {other for other in order if by_name[other] == by_name[index] and other != index}
+        mates = {other for other in order if speakers[other] == speakers[index] and other != index}
         assert others == (mates or {None}), index
     fixed = whose(split.gather(order), split)
     assert fixed == whose(split.gather(order), split)
     assert all(other in seen[index] for index, other in enumerate(fixed))
+
+
+def test_the_reference_is_another_clip_of_the_same_voice(sources: Path) -> None:
+    """Which one is a function of the generators in training, and of the item elsewhere."""
+    split = voices(sources)
+    assert set(split.conditions) == {"label", REFERENCE}
+    check_references(split)
     assert split.alone == 1
 
 
-def _speakers(split: Voices, speakers: list[str]) -> list[str]:
-    """Of each item, by the pitch that its clip has."""
+@pytest.mark.parametrize("shift", [0, 1])
+def test_the_clip_itself_and_that_of_another_voice_are_noticed(
+    sources: Path, shift: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    split = voices(sources)
+    clips = [split[index].value for index in range(len(split))]
+    monkeypatch.setattr(split, "_other", lambda index, rng: clips[(index + shift) % len(clips)])
+    with pytest.raises(AssertionError):
+        check_references(split)
+
+
+def _speakers(split: Voices) -> list[str]:
+    """Of each item, by the pitch that its clip has: those of the two voices take turns."""
     found = []
     for index in range(len(split)):
         spectrum = np.abs(np.fft.rfft(split[index].value.samples[0].numpy()))
         place = round((float(spectrum.argmax()) * RATE / LENGTH - 200) / 50)
-        found.append("c" if place > 9 else speakers[place])
+        found.append("c" if place > 9 else "ab"[place % 2])
     return found
 
 
