@@ -26,6 +26,8 @@ BENCHMARKS = {
     "digits": "Digits, the embedded default",
     "emoji": "Emoji in colour",
     "fashion": "Fashion-MNIST",
+    "fsdd": "Real spoken digits",
+    "voice": "Voices by a recording",
     "nci": "Small molecules, the embedded default",
 }
 """Module in this package -> what it measures. Each has a docstring that says how, and a function ``measure``."""

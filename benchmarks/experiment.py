@@ -16,7 +16,7 @@ from typing import Any
 
 from benchmarks.harness import Bar, Cell, Findings, Options, Skipped, Table
 
-__all__ = ["Experiment", "Outcome", "conduct", "least", "margin", "minutes"]
+__all__ = ["DATA", "Experiment", "Outcome", "conduct", "data_folder", "fraction", "least", "margin", "minutes", "most"]
 
 DATA = "$SUFFUSE_DATA"
 """Stands in overrides for the folder of data that are not part of the project."""
@@ -62,13 +62,15 @@ class Outcome:
 def conduct(experiment: Experiment, options: Options) -> tuple[list[Outcome], Findings]:
     """Run every seed. The findings have no bars yet.
 
+    What an earlier call finished in the same folder of runs is not done again, so that a long one can be cut off.
+
     Raises:
         Skipped: the data are not here.
     """
     overrides = [*experiment.overrides, *([*QUICK, *experiment.quick] if options.quick else [])]
     draws = 200 if options.quick else experiment.draws
     seeds = experiment.seeds[:1] if options.quick else experiment.seeds
-    words = [word.replace(DATA, str(_data())) if DATA in word else word for word in overrides]
+    words = [word.replace(DATA, str(data_folder())) if DATA in word else word for word in overrides]
     outcomes = [_run(options.runs / f"{experiment.name}-seed{seed}", words, seed, draws) for seed in seeds]
     pictures = []
     if options.results is not None:
@@ -85,7 +87,7 @@ def conduct(experiment: Experiment, options: Options) -> tuple[list[Outcome], Fi
     return outcomes, Findings(bars=[], tables=tables, settings=settings, pictures=pictures)
 
 
-def _data() -> Path:
+def data_folder() -> Path:
     """The folder that ``$SUFFUSE_DATA`` names, or else the one beside the repository."""
     folder = Path(os.environ.get("SUFFUSE_DATA") or Path(__file__).parents[2] / "shared" / "data")
     if not folder.is_dir():
@@ -94,21 +96,36 @@ def _data() -> Path:
 
 
 def _run(directory: Path, overrides: Sequence[str], seed: int, draws: int) -> Outcome:
+    """All stages, but for those that an earlier call finished; a training that was cut off is begun anew."""
     arguments = {
         "train": [*overrides, f"seed={seed}", f"hydra.run.dir={directory}"],
         "sample": [f"run={directory}", "n=100", f"out={directory / 'sheet'}"],
         "evaluate": [f"run={directory}", f"n={draws}"],
         "report": [f"run={directory}"],
     }
-    seconds = {}
+    diary = directory.with_name(f"{directory.name}.json")
+    known = json.loads(diary.read_text(encoding="utf-8")) if diary.exists() else {}
+    seconds = known["seconds"] if known.get("typed") == arguments else {}
+    unfinished = {"train": directory, "sample": directory / "sheet"} if known.get("typed") == arguments else {}
     for stage in STAGES:
+        if stage in seconds:
+            continue
+        if stage in unfinished:
+            shutil.rmtree(unfinished[stage], ignore_errors=True)
         command = [sys.executable, "-m", "suffuse", stage, *arguments[stage]]
         print(f"$ suffuse {' '.join(command[3:])}", file=sys.stderr, flush=True)
+        _remember(diary, arguments, seconds)
         began = time.perf_counter()
         subprocess.run(command, check=True, stdout=sys.stderr)
         seconds[stage] = time.perf_counter() - began
+    _remember(diary, arguments, seconds)
     evaluation = json.loads((directory / "evaluation.json").read_text(encoding="utf-8"))
     return Outcome(directory=directory, seconds=seconds, scores={s["name"]: s for s in evaluation["scores"]})
+
+
+def _remember(diary: Path, typed: Mapping[str, Sequence[str]], seconds: Mapping[str, float]) -> None:
+    diary.parent.mkdir(parents=True, exist_ok=True)
+    diary.write_text(json.dumps({"typed": typed, "seconds": seconds}), encoding="utf-8")
 
 
 def _scores(outcomes: Sequence[Outcome], seeds: Sequence[int]) -> Table:
@@ -135,6 +152,18 @@ def least(outcomes: Sequence[Outcome], name: str, limit: float) -> Bar:
     """The mean of a score over the seeds is at least ``limit``."""
     found = _mean(outcomes, name)
     return Bar(promise=f"{name}: at least {limit:g}", found=found, met=found >= limit)
+
+
+def most(outcomes: Sequence[Outcome], name: str, limit: float) -> Bar:
+    """The mean of a score over the seeds is at most ``limit``."""
+    found = _mean(outcomes, name)
+    return Bar(promise=f"{name}: at most {limit:g}", found=found, met=found <= limit)
+
+
+def fraction(outcomes: Sequence[Outcome], name: str, limit: float) -> Bar:
+    """The mean of a score over the seeds is at least ``limit`` times that of real data."""
+    found = _mean(outcomes, name) / _mean(outcomes, name, "real")
+    return Bar(promise=f"{name}: at least {limit:g} times that of real data", found=found, met=found >= limit)
 
 
 def margin(outcomes: Sequence[Outcome], name: str, limit: float) -> Bar:

@@ -21,6 +21,7 @@ from suffuse_audio.data import recording
 from suffuse_audio.data.recording import Preparation
 from suffuse_audio.data.resampling import Ratio
 from suffuse_audio.data.truncation import missing_bytes
+from suffuse_audio.decoders.opening import open_sound
 
 # Sounds
 
@@ -390,6 +391,16 @@ def test_a_bad_sound_among_good_ones_is_left_out_with_one_warning(tmp_path: Path
         assert "\n" not in str(seen[0].message)
         assert name in str(seen[0].message)
         assert sum(size(source)) == 12
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_sound_as_an_input_is_one_line(tmp_path: Path, name: str) -> None:
+    content, message = BAD[name]
+    path = tmp_path / f"a\nb {name}.wav"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=message) as error:
+        open_sound(path, RATE, 1, 800)
+    assert str(path)[-5:] in one_line(error)
 
 
 def test_good_files_with_odd_headers_are_taken(tmp_path: Path) -> None:

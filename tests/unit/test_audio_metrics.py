@@ -16,11 +16,12 @@ from suffuse.data import Evaluation, Item, Score, Split
 from suffuse.errors import ConfigError, DataError
 from suffuse_audio.classifier import Classifier, LogMel, classify, train_classifier
 from suffuse_audio.clips import Clip
-from suffuse_audio.metrics import AudioMetrics, kernel_distance, principal_components
+from suffuse_audio.metrics import AudioMetrics, kernel_distance, nearest_ratio, principal_components
 
 RATE, LENGTH = 8000, 2400
 NAMES = ("tone", "buzz", "hiss")
-SETS = ["Fréchet distance", "kernel distance", "precision", "recall", "density", "coverage", "memorised share"]
+SETS = ["Fréchet distance", "kernel distance", "kernel distance / noise", "precision", "recall", "density", "coverage"]
+COPIES = ["memorised share", "nearest-neighbour ratio"]
 LEVELS = ["level difference", "DC offset", "clipped share", "silent share"]
 ATTRIBUTES = ["pitch as asked", "decay as asked"]
 ACCURACY = ["conditional accuracy", "class imbalance"]
@@ -79,8 +80,8 @@ def scored(evaluation: Evaluation, **settings: Any) -> dict[str, Score]:
 def test_real_sounds_score_like_real_sounds() -> None:
     evaluation = subject(HELDOUT.samples, HELDOUT.columns)
     scores = scored(evaluation)
-    assert list(scores) == [*ACCURACY, *ATTRIBUTES, *SETS, *LEVELS]
-    for name in (*ACCURACY, *ATTRIBUTES, *LEVELS[1:], "memorised share"):
+    assert list(scores) == [*ACCURACY, *ATTRIBUTES, *SETS, *COPIES, *LEVELS]
+    for name in (*ACCURACY, *ATTRIBUTES, *LEVELS[1:], *COPIES):
         assert scores[name].value == scores[name].real, name
     assert scores["conditional accuracy"].value >= 0.97
     assert scores["pitch as asked"].value >= 0.95
@@ -111,6 +112,8 @@ def test_wrong_answers_and_copies_are_found_out() -> None:
     assert scores["decay as asked"].value < 0.05
     assert scores["memorised share"].value == 1
     assert scores["memorised share"].real < 0.8
+    assert scores["nearest-neighbour ratio"].value == 0
+    assert scores["nearest-neighbour ratio"].real > 0.5
 
 
 def test_pitch_is_counted_to_fifty_cents() -> None:
@@ -124,10 +127,12 @@ def test_pitch_is_counted_to_fifty_cents() -> None:
 def test_noise_is_found_out() -> None:
     noise = 0.1 * torch.randn(90, 1, LENGTH, generator=torch.Generator().manual_seed(0))
     scores = scored(subject(noise, {}))
-    assert list(scores) == [*SETS, *LEVELS], "nothing was asked for, so nothing can be as asked"
+    assert list(scores) == [*SETS, *COPIES, *LEVELS], "nothing was asked for, so nothing can be as asked"
     assert scores["coverage"].value < 0.3 < 0.8 < scores["coverage"].real
     assert scores["Fréchet distance"].value > 10 * scores["Fréchet distance"].real
     assert scores["kernel distance"].value > 20 > 5 > scores["kernel distance"].real
+    assert scores["kernel distance / noise"].value == pytest.approx(1, abs=0.1)
+    assert scores["kernel distance / noise"].real < 0.1
     assert scores["memorised share"].value < 0.2
 
 
@@ -156,8 +161,8 @@ def test_one_class_alone_is_an_imbalance() -> None:
 def test_without_classes_sets_are_compared_by_principal_components() -> None:
     bare = {"train": Known(TRAIN.samples, {}), "heldout": Known(HELDOUT.samples, {})}
     scores = scored(subject(0.3 * torch.randn(90, 1, LENGTH), {}, **bare))
-    assert list(scores) == [*SETS, *LEVELS]
-    assert all("principal components" in scores[name].about for name in SETS[:-1])
+    assert list(scores) == [*SETS, *COPIES, *LEVELS]
+    assert all("principal components" in scores[name].about for name in SETS if "noise" not in name)
     assert scores["coverage"].value < 0.05 < 0.8 < scores["coverage"].real
 
 
@@ -243,3 +248,13 @@ def test_principal_components_keep_the_distances_of_few_sounds() -> None:
     heard = torch.randn(20, 6, 6)
     projected = torch.from_numpy(principal_components(heard)(heard))
     torch.testing.assert_close(torch.pdist(projected), torch.pdist(heard.double().flatten(1)))
+
+
+def test_nearest_ratio_is_that_of_its_definition() -> None:
+    points = torch.tensor([[0.0, 0.0], [3.0, 0.0], [0.0, 4.0], [10.0, 10.0]])
+    assert nearest_ratio(points, torch.tensor([[1.0, 0.0]])) == pytest.approx(1 / 2)
+    assert nearest_ratio(points, points) == 0
+    assert nearest_ratio(torch.cat([points, points]), points) == 0, "a copy of what is there twice is a copy too"
+    assert nearest_ratio(points, torch.tensor([[1.5, 0.0], [1.5, 0.0], [0.0, 0.0]])) == pytest.approx(1)
+    with pytest.raises(ValueError, match="one beside two"):
+        nearest_ratio(points[:1], points)

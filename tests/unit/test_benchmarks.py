@@ -7,9 +7,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from benchmarks import __main__ as entry
-from benchmarks import experiment
+from benchmarks import experiment, voice
 from benchmarks.harness import (
     Bar,
     Findings,
@@ -155,31 +156,51 @@ def test_bars_take_the_mean_of_scores_and_the_slowest_time() -> None:
     assert not experiment.least(outcomes, "memorised share", 0.49).met
     assert experiment.margin(outcomes, "memorised share", 0.03).met
     assert not experiment.margin(outcomes, "memorised share", 0.01).met
+    assert experiment.most(outcomes, "memorised share", 0.48).met
+    assert not experiment.most(outcomes, "memorised share", 0.47).met
+    assert experiment.fraction(outcomes, "memorised share", 1.04).met
+    assert not experiment.fraction(outcomes, "memorised share", 1.05).met
     assert experiment.minutes(outcomes, ["train"], 3).met
     assert not experiment.minutes(outcomes, ["train"], 2).met
 
 
-def test_an_experiment_runs_every_stage_for_every_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    typed: list[list[str]] = []
+class CommandLine:
+    """Stands in for the command line: remembers what was typed and leaves what a stage would.
 
-    def stand_in(command: list[str], **settings: Any) -> None:
-        typed.append(command[3:])
+    Args:
+        broken: a stage that is cut off, once.
+    """
+
+    def __init__(self, broken: str = "") -> None:
+        self.typed: list[list[str]] = []
+        self.broken = broken
+
+    def __call__(self, command: list[str], **settings: Any) -> None:
+        self.typed.append(command[3:])
         place = next(word.partition("=")[2] for word in command if word.startswith(("hydra.run.dir=", "run=")))
         directory = Path(place)
+        if command[3] == "train":
+            assert not directory.exists(), "a run is begun in a folder of its own"
         (directory / "sheet").mkdir(parents=True, exist_ok=True)
+        if command[3] == self.broken:
+            self.broken = ""
+            raise KeyboardInterrupt
         (directory / "sheet" / "sheet.png").write_bytes(b"png")
         (directory / "run.json").write_text(json.dumps({"parameters": 7}))
         value = 0.9 if place.endswith("seed0") else 0.8
         score = {"name": "coverage", "value": value, "real": 0.95, "better": "higher", "about": ""}
         (directory / "evaluation.json").write_text(json.dumps({"scores": [score]}))
 
+
+def test_an_experiment_runs_every_stage_for_every_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stand_in = CommandLine()
     monkeypatch.setattr(experiment.subprocess, "run", stand_in)
     monkeypatch.setenv("SUFFUSE_DATA", str(tmp_path))
     planned = experiment.Experiment(name="x", overrides=["data.path=$SUFFUSE_DATA/d"], seeds=(0, 1), draws=50)
     options = Options(quick=False, runs=tmp_path / "runs", results=tmp_path / "results")
     outcomes, findings = experiment.conduct(planned, options)
-    assert [words[0] for words in typed] == [*experiment.STAGES, *experiment.STAGES]
-    assert f"data.path={tmp_path.resolve()}/d" in typed[0]
+    assert [words[0] for words in stand_in.typed] == [*experiment.STAGES, *experiment.STAGES]
+    assert f"data.path={tmp_path.resolve()}/d" in stand_in.typed[0]
     assert "$SUFFUSE_DATA" in str(findings.settings["trained by"])
     assert findings.tables[0].rows[0] == [
         "coverage",
@@ -191,6 +212,50 @@ def test_an_experiment_runs_every_stage_for_every_seed(tmp_path: Path, monkeypat
     ]
     assert (tmp_path / "results" / "x.png").read_bytes() == b"png"
     assert len(outcomes) == 2
+
+
+@pytest.mark.parametrize("stage", experiment.STAGES)
+def test_an_experiment_goes_on_where_it_was_cut_off(
+    stage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stages that are done are not done again, and keep their times; one that was cut off is done anew."""
+    stand_in = CommandLine(broken=stage)
+    monkeypatch.setattr(experiment.subprocess, "run", stand_in)
+    planned = experiment.Experiment(name="x", overrides=["a=1"], seeds=(0, 1), draws=50)
+    options = Options(quick=False, runs=tmp_path / "runs", results=None)
+    with pytest.raises(KeyboardInterrupt):
+        experiment.conduct(planned, options)
+    outcomes, _ = experiment.conduct(planned, options)
+    before = list(experiment.STAGES[: experiment.STAGES.index(stage) + 1])
+    after = list(experiment.STAGES[experiment.STAGES.index(stage) :])
+    assert [words[0] for words in stand_in.typed] == [*before, *after, *experiment.STAGES]
+    assert all(outcome.seconds.keys() == set(experiment.STAGES) for outcome in outcomes)
+    assert experiment.conduct(planned, options)[0] == outcomes
+    assert len(stand_in.typed) == 9
+
+
+def test_an_experiment_that_changed_does_not_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stand_in = CommandLine()
+    monkeypatch.setattr(experiment.subprocess, "run", stand_in)
+    options = Options(quick=False, runs=tmp_path / "runs", results=None)
+    experiment.conduct(experiment.Experiment(name="x", overrides=["a=1"], seeds=(0,), draws=50), options)
+    with pytest.raises(AssertionError, match="folder of its own"):  # as `suffuse train` itself would refuse it
+        experiment.conduct(experiment.Experiment(name="x", overrides=["a=2"], seeds=(0,), draws=50), options)
+
+
+def test_a_voice_counts_where_it_is_the_nearest() -> None:
+    """Whose sounds are joined decides; the speaker that was not trained on is left out of the share."""
+    tones = {s: np.float32(np.eye(8)[place] + 0.1) for place, s in enumerate(voice.SPEAKERS)}
+    takes = {(s, take): [tones[s]] * 10 for s in voice.SPEAKERS for take in range(15)}
+    made: dict[str, list[voice.Digits]] = {s: [[tones[s]] * 10] * 4 for s in voice.SPEAKERS}
+    made["george"] = [[tones["theo"]] * 10, *made["george"][1:]]
+    made[voice.STRANGER] = [[tones["theo"]] * 10] * 4
+    bar, table = voice.judged(lambda sounds: np.sum(sounds, 0) / np.linalg.norm(np.sum(sounds, 0)), takes, made)
+    assert bar.found == pytest.approx(19 / 20)
+    shares = {str(row[0]): row[1:3] for row in table.rows}
+    assert shares["george"] == [0.75, 1.0]
+    assert shares[f"{voice.STRANGER} (not trained on)"] == [0.0, 1.0]
+    assert shares["the five trained on"] == [pytest.approx(0.95), 1.0]
 
 
 def test_absent_data_name_the_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -34,6 +34,7 @@ def evaluate(config: dict[str, Any], directory: Path | None = None) -> list[Scor
         raise ConfigError(f"modality={model.plugin} brings no metric; likelihood=64 scores held-out data by the model")
     recipe = model.recipe(config.get("sampler"), config.get("guidance"))
     data = build_data(model.config, model.registry)
+    metric = None if chosen is None else model.registry.build("metric", chosen, plugin=model.plugin)
     indices = range(config["n"])
     asked = _as_in(data.heldout, model, len(indices))
     given = told(model, data.heldout)
@@ -58,9 +59,7 @@ def evaluate(config: dict[str, Any], directory: Path | None = None) -> list[Scor
         seed=config["seed"],
         given=rows_of(indices, data.heldout) if given else (),
     )
-    scores: list[Score] = []
-    if chosen is not None:
-        scores += model.registry.build("metric", chosen, plugin=model.plugin)(subject)
+    scores: list[Score] = [] if metric is None else metric(subject)
     if config["likelihood"]:
         scores.append(_likelihood(model, data, config["likelihood"], config["seed"], config["compute_batch"]))
     moved = [shift for attribute in subject.attributes for shift in shifts(attribute, config["seed"])]

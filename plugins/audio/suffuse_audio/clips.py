@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-__all__ = ["Clip"]
+__all__ = ["Clip", "Given"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,3 +38,22 @@ class Clip:
     def sound(self) -> Tensor:
         """``[C, length]``: the samples without the padding."""
         return self.samples[..., : self.length]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Given(Clip):
+    """A sound of a user's, made fit for a network: its samples have the level that networks know, and no offset.
+
+    Args:
+        original: the samples ``[C, T]`` as they are in the file.
+        gain, offset: ``samples = (original - offset) gain``; the offset, ``[C, 1]``, is of no sound but of bad
+            equipment.
+    """
+
+    original: Tensor
+    gain: float
+    offset: Tensor
+
+    def like(self, made: Tensor) -> Tensor:
+        """Made samples at the level of the file; of what was made beyond its T samples, nothing."""
+        return made[..., : self.original.shape[-1]] / self.gain + self.offset

@@ -10,7 +10,7 @@ __all__ = ["suffuse_components"]
 
 @hookimpl
 def suffuse_components() -> Components:
-    """Data sources, backbones, decoders and the metrics of sounds."""
+    """Data sources, backbones, decoders, conditions and the metrics of sounds."""
     return {
         "data": {
             "sounds": "suffuse_audio.data.sounds:Sounds",
@@ -28,5 +28,6 @@ def suffuse_components() -> Components:
             "mel": "suffuse_audio.decoders.mel:Mel",
             "waveform": "suffuse_audio.decoders.waveform:Waveform",
         },
+        "condition": {"Reference": "suffuse_audio.data.reference:Reference"},
         "metric": {"audio": "suffuse_audio.metrics:AudioMetrics"},
     }

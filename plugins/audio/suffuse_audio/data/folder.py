@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from suffuse.conditions import ClassLabel
-from suffuse.data import DataSource
+from suffuse.data import DataSource, Split
 from suffuse.errors import ConfigError
 from suffuse.files import open_files
 from suffuse.splits import check_choice, check_share
@@ -16,7 +16,9 @@ from suffuse.tables import column_names, conditions_of, gaps_in
 from suffuse_audio.data.catalogue import Catalogue
 from suffuse_audio.data.library import Keeping, open_library
 from suffuse_audio.data.recording import SUFFIXES, Preparation
+from suffuse_audio.data.reference import Reference
 from suffuse_audio.data.splits import AudioSplit, Level
+from suffuse_audio.data.voices import Voices
 
 __all__ = ["CROPS", "Folder"]
 
@@ -49,6 +51,8 @@ class Folder(DataSource):
         classes: what becomes a class; by default ``label`` and ``speaker`` where they are known, or else the first
             column of the manifest.
         numbers: what becomes a number.
+        reference: whose sound each is, such as ``speaker``: it becomes no class, but each clip comes with another clip
+            of the same voice, the condition ``reference``, so that a new voice can be asked for by a recording of it.
         only: keep the sounds of which this is known, as ``{column: value}``; a value may be a list or a range 0..4.
         group: sounds with the same value of it are never parted between training and held out.
         heldout: the share that training never sees, decided by a hash of each sound's name (or group), so that it
@@ -84,6 +88,7 @@ class Folder(DataSource):
         file_column: str | None = None,
         classes: Sequence[str] | str = (),
         numbers: Sequence[str] | str = (),
+        reference: str | None = None,
         only: Mapping[str, Any] | None = None,
         group: str | None = None,
         heldout: float = 0.1,
@@ -120,8 +125,9 @@ class Folder(DataSource):
             held = catalogue.share(good, share, group)
         wanted, measured = column_names(classes), column_names(numbers)
         if not wanted and not measured:
-            wanted = catalogue.usual_classes()
+            wanted = tuple(column for column in catalogue.usual_classes() if column != reference)
         catalogue.check([*wanted, *measured], "classes and data.numbers")
+        catalogue.check([] if reference is None else [reference], "reference")
         kept = set(good.tolist())
         known = [facts if row in kept else {} for row, facts in enumerate(catalogue.known)]
         conditions, columns = conditions_of(
@@ -134,10 +140,12 @@ class Folder(DataSource):
             good[~held],
         )
         wander = crop == "random"
-        self.train, self.heldout = (
-            AudioSplit(
+        splits: list[Split] = []
+        for rows in (good[~held], good[held]):
+            windows = catalogue.windows(library, rows, length, preparation.block, loudness, wander)
+            split: Split = AudioSplit(
                 recordings=library,
-                windows=catalogue.windows(library, rows, length, preparation.block, loudness, wander),
+                windows=windows,
                 length=length,
                 rate=rate,
                 conditions=conditions,
@@ -146,7 +154,14 @@ class Folder(DataSource):
                 wander=wander,
                 invert=invert,
             )
-            for rows in (good[~held], good[held])
-        )
+            if reference is not None:
+                whose = [catalogue.known[row].get(reference) for row in windows[:, 0].tolist()]
+                split = Voices(split, whose, Reference(rate, length))
+                if split.alone:
+                    catalogue.notices.append(
+                        f"{root}: {split.alone} of {len(split)} clips have no other of their voice"
+                    )
+            splits.append(split)
+        self.train, self.heldout = splits
         for notice in catalogue.notices:
             warnings.warn(notice, stacklevel=2)

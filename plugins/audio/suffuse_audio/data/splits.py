@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, TypeAlias, get_args
 
 import numpy as np
 import torch
@@ -16,12 +16,13 @@ from suffuse.errors import ConfigError
 from suffuse.splits import check_choice
 from suffuse_audio.clips import Clip
 
-__all__ = ["LEVELS", "AudioSplit", "Level", "Memory", "Recordings", "Sound32"]
+__all__ = ["LEVELS", "AudioSplit", "Level", "LevelName", "Memory", "Recordings", "Sound32"]
 
 Sound32 = NDArray[np.float32]
 """Samples as ``[C, T]`` of float32."""
 
-LEVELS = ("none", "peak", "rms")
+LevelName: TypeAlias = Literal["none", "peak", "rms"]
+LEVELS = get_args(LevelName)
 _TRIES = 8
 
 
@@ -84,15 +85,19 @@ class Level:
         """The peak below which a clip holds nothing."""
         return float(10 ** (self.silence / 20))
 
-    def apply(self, samples: Sound32) -> Sound32:
-        """The samples ``[C, T]`` at their level."""
+    def gain(self, samples: Sound32) -> float:
+        """What brings the samples ``[C, T]`` to their level."""
         peak = float(np.abs(samples).max(initial=0.0))
         if self.level == "none" or peak < self.threshold:
-            return samples
+            return 1.0
         gain = self.PEAK / peak
         if self.level == "rms":
             gain = min(gain, self.RMS / float(np.sqrt(np.mean(np.square(samples, dtype=np.float64)))))
-        return samples * np.float32(min(gain, 10 ** (self.max_gain / 20)))
+        return float(min(gain, 10 ** (self.max_gain / 20)))
+
+    def apply(self, samples: Sound32) -> Sound32:
+        """The samples ``[C, T]`` at their level."""
+        return samples * np.float32(self.gain(samples))
 
 
 class AudioSplit(Split):

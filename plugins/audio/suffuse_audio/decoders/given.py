@@ -36,9 +36,15 @@ _PASSES = 0.97
 
 
 class Giving(Protocol):
-    """From samples ``[B, C, T]`` to the values of a given field ``[B, channels, rows, ceil(T / hop)]``."""
+    """What a given field is, and what it says of a sound exactly."""
 
-    def __call__(self, samples: Tensor) -> Tensor: ...
+    def __call__(self, samples: Tensor) -> Tensor:
+        """Samples ``[B, C, T]`` to the values of the field ``[B, channels, rows, ceil(T / hop)]``."""
+        ...
+
+    def restore(self, made: Tensor, known: Tensor) -> Tensor:
+        """Made samples ``[C, T]`` with that of the known ones which the field says exactly."""
+        ...
 
 
 class LogMel:
@@ -67,6 +73,10 @@ class LogMel:
         values: Tensor = 1 - 2 * bands.clamp_min(_FLOOR).log().transpose(-1, -2) / math.log(_FLOOR)
         return values
 
+    def restore(self, made: Tensor, known: Tensor) -> Tensor:
+        """Nothing: no sample follows from magnitudes."""
+        return made
+
 
 class LowBand:
     """The spectrogram of the clip without its upper half, whose rows are zero: a clip of half the rate, resampled.
@@ -83,9 +93,16 @@ class LowBand:
         self._kernel = (kernel / kernel.sum()).float()
 
     def __call__(self, samples: Tensor) -> Tensor:
-        lines = samples.flatten(0, 1).unsqueeze(1)
-        smooth = torch.nn.functional.conv1d(lines, self._kernel.view(1, 1, -1), padding=2 * _CROSSINGS)
-        values = self._analyse(smooth.view_as(samples))
+        values = self._analyse(self._smooth(samples))
         values[:, :, -(-values.shape[2] // 2) :] = 0
         values[:, 1::2, 0] = 0
         return values
+
+    def restore(self, made: Tensor, known: Tensor) -> Tensor:
+        """All that the filter lets through."""
+        return made + self._smooth((known - made)[None])[0]
+
+    def _smooth(self, samples: Tensor) -> Tensor:
+        lines = samples.flatten(0, 1).unsqueeze(1)
+        kernel = self._kernel.to(lines).view(1, 1, -1)
+        return torch.nn.functional.conv1d(lines, kernel, padding=2 * _CROSSINGS).view_as(samples)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from suffuse.errors import ConfigError
 from suffuse.fitting import Range
+from suffuse_audio.data.splits import LevelName
 from suffuse_audio.decoders.sound import SoundDecoder
 from suffuse_audio.pair import load_torchaudio
 from suffuse_audio.wav import Subtype
@@ -36,6 +37,7 @@ class Mel(SoundDecoder):
         floor: the softest magnitude that is told apart, of a sine at full scale.
         iterations: of Griffin-Lim.
         momentum: of its fast form; 0 is the original.
+        level: of the clips that were trained on: ``none``, ``peak`` or ``rms``.
         subtype: of the samples of saved files: ``pcm16``, ``pcm24`` or ``float``.
 
     Raises:
@@ -58,9 +60,10 @@ class Mel(SoundDecoder):
         floor: Annotated[float, Range(above=0, below=1)] = 1e-4,
         iterations: Annotated[int, Range(least=0)] = 60,
         momentum: Annotated[float, Range(least=0, below=1)] = 0.99,
+        level: LevelName = "none",
         subtype: Subtype = "pcm16",
     ) -> None:
-        super().__init__(rate=rate, subtype=subtype)
+        super().__init__(rate=rate, level=level, subtype=subtype)
         if window < 4 * hop:
             raise ConfigError(f"decoder.window={window}: must be 4 times decoder.hop={hop} or more")
         self._functional = load_torchaudio("decoder=mel").functional

@@ -4,26 +4,43 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from suffuse.errors import DataError
-from suffuse_audio.clips import Clip
+from suffuse.errors import ConfigError, DataError
+from suffuse_audio.clips import Given
 from suffuse_audio.data.recording import Preparation
+from suffuse_audio.data.splits import Level
 
-__all__ = ["open_marks", "open_sound"]
+__all__ = ["open_marks", "open_sound", "samples_of"]
 
 _TEXT = {".json", ".txt", ".csv", ".tsv"}
+_LONGEST = 24 * 3600.0
+"""Seconds that a person may ask for; a slip of the unit shall not fill the memory."""
 
 
-def open_sound(path: Path, rate: int, channels: int, length: int, *, centre: bool = True) -> Clip:
-    """The beginning of a sound file as ``[channels, length]`` at ``rate``, with silence after its end.
+def samples_of(length: str, rate: int) -> int:
+    """Samples in a length as a person writes it: ``2.5s``, ``800ms`` or, in seconds, ``2.5``.
 
-    It is prepared as the files of a folder are: channels are mixed and, to ``centre`` it, a constant offset is taken
-    off.
+    Raises:
+        ConfigError: it is no such length, or none that a clip can have.
+    """
+    found = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*(s|ms|)\s*", length)
+    seconds = float(found[1]) / (1000 if found[2] == "ms" else 1) if found else 0.0
+    if not 0 < seconds <= _LONGEST or round(seconds * rate) < 1:
+        raise ConfigError(f"length={length}: seconds such as 2.5s, or 800ms, up to {_LONGEST:g}s")
+    return round(seconds * rate)
+
+
+def open_sound(path: Path, rate: int, channels: int, least: int, level: str = "none") -> Given:
+    """A sound file as ``[channels, T]`` at ``rate``, with silence after its end where it has less than ``least``.
+
+    It is prepared as the files of a folder are: channels are mixed, a constant offset is taken off, and it is brought
+    to the ``level`` of the training.
 
     Raises:
         DataError: it is missing, no sound, damaged, or a run with so many channels cannot take it.
@@ -34,10 +51,14 @@ def open_sound(path: Path, rate: int, channels: int, length: int, *, centre: boo
         raise DataError(f"{path}: {'a folder, not a sound file' if path.is_dir() else 'there is no such file'}")
     preparation = Preparation(rate, channels)
     facts, _ = preparation.survey(str(path), str(path), keep=False)
-    facts = facts if centre else replace(facts, offsets=())
-    samples = torch.from_numpy(preparation.read(str(path), str(path), facts, 0, length))
-    found = samples.shape[1]
-    return Clip(torch.nn.functional.pad(samples, (0, length - found)), rate, found)
+    whole = replace(facts, offsets=())
+    original = torch.from_numpy(preparation.read(str(path), str(path), whole, 0, whole.frames))
+    offset = torch.tensor(facts.offsets or (0.0,) * channels)[:, None]
+    sound = original - offset
+    gain = Level(level=level).gain(sound.numpy())
+    room = (0, max(0, least - whole.frames))
+    samples, original = (torch.nn.functional.pad(part, room) for part in (sound * gain, original))
+    return Given(samples, rate, whole.frames, original=original, gain=gain, offset=offset)
 
 
 def open_marks(path: Path, rate: int, length: int) -> Tensor:
@@ -47,7 +68,7 @@ def open_marks(path: Path, rate: int, length: int) -> Tensor:
         DataError: it cannot be read, marks nothing, or lies outside of the clip.
     """
     if path.suffix.lower() not in _TEXT:
-        marks = open_sound(path, rate, 1, length, centre=False).samples[0] >= 0.5
+        marks = open_sound(path, rate, 1, length).original[0, :length] >= 0.5
         if not marks.any():
             raise DataError(f"{path}: this mask marks nothing; its samples are 1 where a sound is to be made anew")
         return marks
@@ -58,7 +79,7 @@ def open_marks(path: Path, rate: int, length: int) -> Tensor:
                 f"{path}: the gap from {start:g} to {stop:g} s does not lie in the clip of {length / rate:g} s; "
                 "a gap is its start and its end in seconds"
             )
-        marks[int(start * rate) : math.ceil(stop * rate)] = True
+        marks[int(start * rate) : math.ceil(min(stop * rate, length))] = True
     if not marks.any():
         raise DataError(f"{path}: this mask marks nothing; write the start and the end of a gap in seconds")
     return marks

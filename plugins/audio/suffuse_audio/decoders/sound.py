@@ -11,8 +11,7 @@ from __future__ import annotations
 import base64
 import io
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -24,11 +23,13 @@ from torch import Tensor
 from suffuse.data import Decoder, Gap, Split
 from suffuse.errors import ConfigError, DataError, RunError
 from suffuse.fields import Field
+from suffuse.layouts import Filled
 from suffuse.state import State
-from suffuse_audio.clips import Clip
+from suffuse_audio.clips import Clip, Given
+from suffuse_audio.data.splits import LevelName
 from suffuse_audio.decoders.given import NEEDS
 from suffuse_audio.decoders.joining import join
-from suffuse_audio.decoders.opening import open_marks, open_sound
+from suffuse_audio.decoders.opening import open_marks, open_sound, samples_of
 from suffuse_audio.pictures import portrait, sheet
 from suffuse_audio.wav import Subtype, encode_wav, read_record, write_wav
 
@@ -51,6 +52,8 @@ class SoundDecoder(Decoder):
 
     Args:
         rate: of the clips, in Hz.
+        level: of the clips that were trained on, to which files of the user's are brought: ``none``, ``peak`` or
+            ``rms``; what is made of them comes back at the level of the file.
         subtype: of saved samples: ``pcm16``, ``pcm24`` or ``float``.
     """
 
@@ -59,10 +62,11 @@ class SoundDecoder(Decoder):
     field: ClassVar[str]
     """The name of the field that is made."""
 
-    def __init__(self, *, rate: int, subtype: Subtype) -> None:
+    def __init__(self, *, rate: int, level: LevelName, subtype: Subtype) -> None:
         if not 0 < rate < 2**31:
             raise ConfigError(f"decoder.rate={rate}: a number of samples in a second from 1")
         self.rate = rate
+        self.level: LevelName = level
         self.subtype: Subtype = subtype
 
     @abstractmethod
@@ -76,6 +80,10 @@ class SoundDecoder(Decoder):
     def known(self, samples: Tensor) -> dict[str, Tensor]:
         """The given fields of samples ``[B, C, T]``; none by default."""
         return {}
+
+    def restore(self, made: Tensor, known: Tensor) -> Tensor:
+        """Made samples ``[C, T]`` with that of the known ones which given fields say exactly; nothing by default."""
+        return made
 
     @abstractmethod
     def extent(self, shape: Sequence[int]) -> tuple[int, int]:
@@ -95,17 +103,17 @@ class SoundDecoder(Decoder):
             raise DataError("the training part of the data is empty; see data.heldout")
         rows = np.unique(np.linspace(0, len(train) - 1, min(len(train), _SAMPLE)).astype(np.int64))
         state = self.encode(train.gather(rows.tolist()).values)
-        return {
-            name: Field(
-                shape=tuple(values.shape[1:]),
-                scale=max(float(values.double().std(correction=0)), _LEAST_SCALE),
-                given=name != self.field,
-            )
-            for name, values in state.items()
-        }
+        return {name: self._measured(name, values, state.mask) for name, values in state.items()}
+
+    def _measured(self, name: str, values: Tensor, mask: Tensor | None) -> Field:
+        layout = Filled()
+        counted = layout.counts(values, mask)
+        heard = values if counted is None else values[counted.expand_as(values)]
+        scale = max(float(heard.double().std(correction=0)), _LEAST_SCALE)
+        return Field(shape=tuple(values.shape[1:]), layout=layout, scale=scale, given=name != self.field)
 
     def encode(self, values: Sequence[Clip]) -> State:
-        """Clips of one length to a state.
+        """Clips of one length to a state, whose mask tells what of each is sound and not silence that fills it up.
 
         Raises:
             DataError: a clip has another rate than this decoder, or another shape than the first one.
@@ -123,7 +131,15 @@ class SoundDecoder(Decoder):
                     "batch: let the data cut and fill them to one length"
                 )
         samples = torch.stack([clip.samples for clip in values]).float()
-        return State({self.field: self.analyse(samples), **self.known(samples)})
+        made = self.analyse(samples)
+        return State({self.field: made, **self.known(samples)}, self._heard(values, made.shape[1:]))
+
+    def _heard(self, values: Sequence[Clip], shape: Sequence[int]) -> Tensor | None:
+        """``[B, frames]``: where any of a frame's own samples is no padding; None where there is no padding."""
+        if all(clip.valid is None for clip in values):
+            return None
+        starts = torch.arange(shape[-1]) * (self.extent(shape)[1] // shape[-1])
+        return starts < torch.tensor([clip.length for clip in values])[:, None]
 
     def decode(self, state: State) -> list[Clip]:
         """Clips of as many samples as the field covers, at whatever level they have."""
@@ -131,22 +147,44 @@ class SoundDecoder(Decoder):
             samples = self.synthesise(state[self.field].detach().float())
         return [Clip(clip, self.rate) for clip in samples.to("cpu")]
 
-    def load(self, path: Path, fields: Mapping[str, Field]) -> Clip:
-        """A sound file of any rate and number of channels: resampled, and cut or filled with silence at its end.
+    def load(self, path: Path, fields: Mapping[str, Field]) -> Given:
+        """A sound file of any rate and number of channels: resampled, at the level of the training, and with silence
+        after its end up to the length of the fields.
 
         Raises:
-            DataError: it is missing, damaged or no sound; or what would be used of it is silent, or hardly anything.
+            DataError: it is missing, damaged or no sound; or silent, or hardly anything.
         """
-        channels, length = self.extent(fields[self.field].shape)
-        clip = open_sound(path, self.rate, channels, length)
-        if clip.length < min(length, _SHORTEST * self.rate):
-            seconds = clip.length / self.rate
+        channels, least = self.extent(fields[self.field].shape)
+        clip = open_sound(path, self.rate, channels, least, self.level)
+        seconds = clip.length / self.rate
+        if clip.length < min(least, _SHORTEST * self.rate):
             raise DataError(
                 f"{path}: a sound of {seconds:.2g} s is too short to start from; {_SHORTEST:g} s are enough"
             )
-        if clip.sound.abs().max() < _SILENCE:
-            raise DataError(f"{path}: there is nothing to be heard in its first {clip.length / self.rate:.2g} s")
+        if clip.sound.abs().max() < _SILENCE * clip.gain:
+            raise DataError(f"{path}: there is nothing to be heard in its {seconds:.2g} s")
         return clip
+
+    def blank(self, length: str, fields: Mapping[str, Field]) -> Given:
+        """Silence of ``2.5s`` or ``800ms``.
+
+        Raises:
+            ConfigError: it is no such length.
+        """
+        channels, _ = self.extent(fields[self.field].shape)
+        silence = torch.zeros(channels, samples_of(length, self.rate))
+        return Given(silence, self.rate, original=silence, gain=1.0, offset=torch.zeros(channels, 1))
+
+    def finish(self, value: Given, *, known: bool) -> Callable[[Clip], Clip]:
+        """To a clip of the length of the file and at its level; what is known exactly is put back."""
+
+        def finished(made: Clip) -> Clip:
+            samples = value.like(made.samples)
+            if known:
+                samples = self.restore(samples, value.original)
+            return Clip(samples[:, : value.length], value.rate)
+
+        return finished
 
     def load_mask(self, path: Path, fields: Mapping[str, Field]) -> State:
         """A gap as a file: JSON ``[[0.1, 0.25]]`` or lines ``0.1 0.25`` of text in seconds, or a sound whose samples
@@ -157,9 +195,11 @@ class SoundDecoder(Decoder):
         Raises:
             DataError: it cannot be read, marks nothing, or lies outside of the clip.
         """
-        return self._unknown(open_marks(path, self.rate, self._room(fields)), fields)
+        _, room = self.extent(fields[self.field].shape)
+        shapes = {name: field.shape for name, field in fields.items()}
+        return self._unknown(open_marks(path, self.rate, room), shapes)
 
-    def gap(self, value: Clip, mask: Path | None, fields: Mapping[str, Field]) -> Gap:
+    def gap(self, value: Given, mask: Path | None, fields: Mapping[str, Field]) -> Gap:
         """A gap that a file marks or, without one, all that comes after the end of a sound.
 
         Decoded clips get the known samples back exactly, with a fade on the inner side of the seams.
@@ -167,22 +207,28 @@ class SoundDecoder(Decoder):
         Raises:
             DataError: as `load_mask`; nothing comes after the end; or nearly nothing is known.
         """
-        length = self._room(fields)
+        room = value.samples.shape[-1]
+        end = room if mask is None else value.length
         if mask is not None:
-            marks = open_marks(mask, self.rate, length)
-        elif value.length == length:
+            marks = torch.nn.functional.pad(open_marks(mask, self.rate, end), (0, room - end))
+        elif value.length == room:
             raise DataError(
-                f"input: fills the {length / self.rate:g} s of a clip of this run, so that nothing comes after its "
-                "end; take a shorter one, or task=inpaint with mask=FILE"
+                f"input: lasts {room / self.rate:g} s, which is all that is made, so that nothing comes after its end; "
+                f"ask for more with length={2 * room / self.rate:g}s, or take task=inpaint with mask=FILE"
             )
         else:
-            marks = torch.arange(length) >= value.length
-        unknown = self._unknown(marks, fields)
+            marks = torch.arange(room) >= value.length
+        unknown = self._unknown(marks, {name: part.shape[1:] for name, part in self.encode([value]).items()})
         if unknown[self.field].all():
-            raise DataError(
-                f"{mask or 'input'}: too little is left that is known: not one frame of {length / self.rate:g} s"
-            )
-        return Gap(unknown, partial(join, given=value, marks=marks, limited=self.subtype != "float"))
+            raise DataError(f"{mask or 'input'}: too little is left that is known: not one frame")
+        original = Clip(value.original, value.rate)
+
+        def joined(made: Clip) -> Clip:
+            fitting = Clip(value.like(made.samples), value.rate)
+            whole = join(fitting, original, marks, limited=self.subtype != "float")
+            return Clip(whole.samples[:, :end], value.rate)
+
+        return Gap(unknown, joined)
 
     def obstacle(self, task: str, fields: Mapping[str, Field]) -> str | None:
         needed = NEEDS.get(task)
@@ -190,17 +236,14 @@ class SoundDecoder(Decoder):
             return None
         return f"this run was trained without the given field {needed}: train with decoder=stft decoder.given={needed}"
 
-    def _room(self, fields: Mapping[str, Field]) -> int:
-        return self.extent(fields[self.field].shape)[1]
-
-    def _unknown(self, marks: Tensor, fields: Mapping[str, Field]) -> State:
+    def _unknown(self, marks: Tensor, shapes: Mapping[str, Sequence[int]]) -> State:
         """What marks of samples mean for the fields; of a given field, that has seen the gap, all is unknown."""
         return State(
             {
-                name: torch.ones(1, *field.shape, dtype=torch.bool)
-                if field.given
-                else self.touched(marks, field.shape)[None]
-                for name, field in fields.items()
+                name: self.touched(marks, shape)[None]
+                if name == self.field
+                else torch.ones(1, *shape, dtype=torch.bool)
+                for name, shape in shapes.items()
             }
         )
 

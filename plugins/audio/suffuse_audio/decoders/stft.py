@@ -16,6 +16,7 @@ from torch import Tensor
 
 from suffuse.errors import ConfigError
 from suffuse.fitting import Range
+from suffuse_audio.data.splits import LevelName
 from suffuse_audio.decoders.framing import framed
 from suffuse_audio.decoders.given import Given, Giving, LogMel, LowBand
 from suffuse_audio.decoders.sound import LOUD, SoundDecoder
@@ -46,6 +47,7 @@ class Stft(SoundDecoder):
         exponent: of the magnitudes; 1 leaves them alone.
         given: a second field of what a network may be given: ``mel``, from which it makes sound as a vocoder, ``low``,
             the lower half of the band, to which it makes the upper one, or ``none``.
+        level: of the clips that were trained on: ``none``, ``peak`` or ``rms``.
         subtype: of the samples of saved files: ``pcm16``, ``pcm24`` or ``float``.
 
     Raises:
@@ -63,9 +65,10 @@ class Stft(SoundDecoder):
         hop: Count = 64,
         exponent: Annotated[float, Range(above=0, most=1)] = 0.5,
         given: Given = "none",
+        level: LevelName = "none",
         subtype: Subtype = "pcm16",
     ) -> None:
-        super().__init__(rate=rate, subtype=subtype)
+        super().__init__(rate=rate, level=level, subtype=subtype)
         if window % 2 or window % hop or window < 2 * hop:
             raise ConfigError(
                 f"decoder.window={window}: must be even, and a multiple of decoder.hop={hop} by 2 or more"
@@ -109,6 +112,11 @@ class Stft(SoundDecoder):
 
     def known(self, samples: Tensor) -> dict[str, Tensor]:
         return {name: giving(samples) for name, giving in self._giving.items()}
+
+    def restore(self, made: Tensor, known: Tensor) -> Tensor:
+        for giving in self._giving.values():
+            made = giving.restore(made, known)
+        return made
 
     def extent(self, shape: Sequence[int]) -> tuple[int, int]:
         return shape[0] // 2, shape[2] * self.hop

@@ -8,6 +8,7 @@ from typing import Annotated
 from torch import Tensor
 
 from suffuse.fitting import Range
+from suffuse_audio.data.splits import LevelName
 from suffuse_audio.decoders.sound import LOUD, SoundDecoder
 from suffuse_audio.wav import Subtype
 
@@ -19,13 +20,16 @@ class Waveform(SoundDecoder):
 
     Args:
         rate: of the clips, in Hz.
+        level: of the clips that were trained on: ``none``, ``peak`` or ``rms``.
         subtype: of the samples of saved files: ``pcm16``, ``pcm24`` or ``float``.
     """
 
     field = "waveform"
 
-    def __init__(self, *, rate: Annotated[int, Range(least=1)] = 8000, subtype: Subtype = "pcm16") -> None:
-        super().__init__(rate=rate, subtype=subtype)
+    def __init__(
+        self, *, rate: Annotated[int, Range(least=1)] = 8000, level: LevelName = "none", subtype: Subtype = "pcm16"
+    ) -> None:
+        super().__init__(rate=rate, level=level, subtype=subtype)
 
     def analyse(self, samples: Tensor) -> Tensor:
         return samples * (0.5 / LOUD)

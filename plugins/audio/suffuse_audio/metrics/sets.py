@@ -1,0 +1,173 @@
+"""Generated sounds as a set beside real ones: distances, neighbourhoods, and whether they are copies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from suffuse.data import Score
+from suffuse.metrics import frechet_distance, memorised_share, precision_recall_density_coverage
+
+__all__ = [
+    "Features",
+    "Floats",
+    "copy_scores",
+    "kernel_distance",
+    "nearest_ratio",
+    "principal_components",
+    "set_scores",
+]
+
+_COMPONENTS = 64
+_ROWS = 256
+
+Floats: TypeAlias = NDArray[np.float64]
+Features: TypeAlias = Callable[[Tensor], Floats]
+"""From log-mel spectrograms ``[N, bands, frames]`` to the space ``[N, F]`` in which sets are compared."""
+
+
+def set_scores(
+    reference: Floats, generated: Floats, substitute: Floats, noise: Floats, k: int, space: str
+) -> list[Score]:
+    """Distances and neighbourhoods.
+
+    Args:
+        reference: features of held-out clips.
+        generated, substitute, noise: of as many samples, training clips and clips of white noise, as most of these
+            figures depend on the number.
+        k: the neighbour within whose reach sounds are near.
+        space: of the features, in words.
+    """
+    count = len(generated)
+    near, real = (precision_recall_density_coverage(reference, x, k) for x in (generated, substitute))
+    against = f"against {len(reference)} held-out clips, in {space}; real: as many training clips as samples, {count}"
+    kernel, truth, worst = (kernel_distance(reference, x) for x in (generated, substitute, noise))
+    scores = [
+        Score(
+            name="Fréchet distance",
+            value=frechet_distance(reference, generated),
+            real=frechet_distance(reference, substitute),
+            better="lower",
+            about=f"between Gaussians fitted to the features, {against}; comparable at equal numbers only",
+        ),
+        Score(
+            name="kernel distance",
+            value=100 * kernel,
+            real=100 * truth,
+            better="lower",
+            about="100 times the unbiased squared maximum mean discrepancy, with a Gaussian kernel as wide as the "
+            f"median distance of real clips, {against}",
+        ),
+        Score(
+            name="kernel distance / noise",
+            value=kernel / max(worst, 1e-12),
+            real=truth / max(worst, 1e-12),
+            better="lower",
+            about=f"the kernel distance over that of white noise at the level of real clips, {100 * worst:.4g}",
+        ),
+    ]
+    meanings = {
+        "precision": f"share of samples within reach (the {k}th neighbour) of a held-out clip",
+        "recall": f"share of held-out clips within reach (the {k}th neighbour) of a sample",
+        "density": f"held-out clips within whose reach (the {k}th neighbour) a sample lies, over {k}",
+        "coverage": f"share of held-out clips with a sample within their reach (the {k}th neighbour)",
+    }
+    for name, meaning in meanings.items():
+        scores.append(
+            Score(
+                name=name,
+                value=getattr(near, name),
+                real=getattr(real, name),
+                better="higher",
+                about=f"{meaning} (Naeem et al. 2020), {against}",
+            )
+        )
+    return scores
+
+
+def copy_scores(values: Tensor, train: Tensor, unseen: Tensor) -> list[Score]:
+    """How near samples lie to clips of the training, all as log-mel spectrograms; ``unseen`` are held-out clips."""
+    return [
+        Score(
+            name="memorised share",
+            value=memorised_share(train, values),
+            real=memorised_share(train, unseen),
+            better="lower",
+            about=f"share at most as far, in log-mel spectrograms, from the nearest of {len(train)} real training "
+            "clips as that one is from any other (1 - authenticity, Alaa et al. 2022); "
+            f"real: {len(unseen)} held-out clips",
+        ),
+        Score(
+            name="nearest-neighbour ratio",
+            value=nearest_ratio(train, values),
+            real=nearest_ratio(train, unseen),
+            better="higher",
+            about="median, over sounds, of the distance to the nearest real training clip over that to the second "
+            "nearest, in log-mel spectrograms: 0 for a copy, towards 1 for what is as near to many; "
+            f"real: {len(unseen)} held-out clips",
+        ),
+    ]
+
+
+def nearest_ratio(train: Tensor, x: Tensor) -> float:
+    """The median over ``x`` ``[M, ...]`` of the distance to the nearest of ``train`` ``[N, ...]`` over the second one.
+
+    Raises:
+        ValueError: fewer than two points to be near to, or none that are.
+    """
+    if len(train) < 2 or not len(x):
+        raise ValueError(f"{len(x)} points beside {len(train)}: at least one beside two is needed")
+    points = train.double().flatten(1)
+    ratios = []
+    for rows in torch.split(x.double().flatten(1), _ROWS):
+        near = torch.cdist(rows, points, compute_mode="donot_use_mm_for_euclid_dist").topk(2, 1, largest=False).values
+        # A copy of what is in the training twice is a copy too.
+        ratios.append(near[:, 0] / near[:, 1].clamp_min(1e-12))
+    return float(torch.cat(ratios).median())
+
+
+def kernel_distance(real: Floats, fake: Floats) -> float:
+    """The unbiased squared maximum mean discrepancy of two sets, under a Gaussian kernel; it may be below zero.
+
+    ``exp(-|a - b|^2 / (2 m^2))`` with m the median distance between two real points. Unlike the Fréchet distance it
+    assumes no Gaussians and is not biased by the number of samples (Chung et al., *KAD: No More FAD!*, 2025).
+
+    Args:
+        real: features ``[N, D]``, from which the width of the kernel is taken.
+        fake: features ``[M, D]``.
+
+    Raises:
+        ValueError: fewer than two points in a set.
+
+    References:
+        Gretton et al. 2012, "A kernel two-sample test", equation 3.
+    """
+    if min(len(real), len(fake)) < 2:
+        raise ValueError(f"sets of {len(real)} and {len(fake)} points: at least two of each are needed")
+    x, y = torch.from_numpy(real).double(), torch.from_numpy(fake).double()
+    width = torch.pdist(x).median().clamp_min(1e-12)
+
+    def kernel(a: Tensor, b: Tensor) -> Tensor:
+        return torch.exp(-torch.cdist(a, b).square() / (2 * width**2))
+
+    def within(a: Tensor) -> float:
+        return float(kernel(a, a).sum() - len(a)) / (len(a) * (len(a) - 1))
+
+    return within(x) + within(y) - 2 * float(kernel(x, y).mean())
+
+
+def principal_components(heard: Tensor) -> Features:
+    """A projection to the main axes of log-mel spectrograms ``[N, bands, frames]``, to which they are fitted.
+
+    Returns:
+        A function from others of the same size to ``[M, 64]``, or fewer where the spectrograms have less.
+    """
+    fitted = heard.double().flatten(1)
+    mean = fitted.mean(0)
+    _, _, axes = torch.linalg.svd(fitted - mean, full_matrices=False)
+    return lambda batch: ((batch.double().flatten(1) - mean) @ axes[:_COMPONENTS].mT).numpy()
