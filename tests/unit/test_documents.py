@@ -208,7 +208,7 @@ FORBIDDEN = {
 }
 """Modules that turn data or names into code, and the files that may import them."""
 
-_UNSAFE = {"pickle", "dill", "cloudpickle", "marshal", "shelve", "joblib", "jsonpickle"}
+_UNSAFE = {"pickle", "dill", "cloudpickle", "marshal", "shelve", "jsonpickle"}
 _CALLS = {"import_module", "__import__", "eval", "exec", "instantiate", "unsafe_load", "full_load", "load_module"}
 
 
@@ -224,8 +224,8 @@ def unsafe(source: str) -> set[str]:
             owner, _, name = ast.unparse(node.func).rpartition(".")
             if name in _CALLS and not (owner and name == "eval"):  # a network's own eval() is a mode
                 found.add(name)
-            if (owner, name) == ("torch", "load"):
-                found.add("torch.load")
+            if name == "load" and owner in ("torch", "joblib"):
+                found.add(f"{owner}.load")
             if any(word.arg == "allow_pickle" and ast.unparse(word.value) != "False" for word in node.keywords):
                 found.add("allow_pickle")
     return found
@@ -244,7 +244,7 @@ def test_nothing_in_the_packages_unpickles_or_evaluates() -> None:
 
 @pytest.mark.parametrize(
     "line",
-    ["import pickle", "from joblib import load", "torch.load(path)", "eval(text)", "hydra.utils.instantiate(config)",
+    ["import pickle", "joblib.load(path)", "torch.load(path)", "eval(text)", "hydra.utils.instantiate(config)",
      "np.load(path, allow_pickle=True)", "importlib.import_module(name)"],
 )  # fmt: skip
 def test_code_out_of_data_is_noticed(line: str) -> None:

@@ -281,12 +281,14 @@ class Echo(nn.Module):
 @pytest.fixture
 def echo(monkeypatch: pytest.MonkeyPatch) -> None:
     """`Echo` as the backbone of every configuration."""
-    find = Registry.find
+    build = Registry.build
 
-    def finding(self: Registry, kind: str, name: str, **rest: Any) -> Callable[..., Any]:
-        return Echo if kind == "backbone" else find(self, kind, name, **rest)
+    def building(self: Registry, kind: str, config: Mapping[str, Any], /, *args: Any, **rest: Any) -> Any:
+        if kind == "backbone":
+            return Echo(*args, condition_dim=config["condition_dim"])
+        return build(self, kind, config, *args, **rest)
 
-    monkeypatch.setattr(Registry, "find", finding)
+    monkeypatch.setattr(Registry, "build", building)
 
 
 def configured(share: float) -> dict[str, Any]:
