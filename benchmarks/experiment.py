@@ -16,7 +16,19 @@ from typing import Any
 
 from benchmarks.harness import Bar, Cell, Findings, Options, Skipped, Table
 
-__all__ = ["DATA", "Experiment", "Outcome", "conduct", "data_folder", "fraction", "least", "margin", "minutes", "most"]
+__all__ = [
+    "DATA",
+    "Experiment",
+    "Outcome",
+    "conduct",
+    "core_minutes",
+    "data_folder",
+    "fraction",
+    "least",
+    "margin",
+    "minutes",
+    "most",
+]
 
 DATA = "$SUFFUSE_DATA"
 """Stands in overrides for the folder of data that are not part of the project."""
@@ -51,11 +63,13 @@ class Outcome:
     Args:
         directory: of the run.
         seconds: wall time of each stage, with the start of its process.
+        work: CPU time of each stage in seconds, which other work on the machine changes little.
         scores: from ``evaluation.json``: name to ``value``, ``real``, ``better``.
     """
 
     directory: Path
     seconds: Mapping[str, float]
+    work: Mapping[str, float]
     scores: Mapping[str, Mapping[str, Any]]
 
 
@@ -105,7 +119,7 @@ def _run(directory: Path, overrides: Sequence[str], seed: int, draws: int) -> Ou
     }
     diary = directory.with_name(f"{directory.name}.json")
     known = json.loads(diary.read_text(encoding="utf-8")) if diary.exists() else {}
-    seconds = known["seconds"] if known.get("typed") == arguments else {}
+    seconds, work = (known[key] if known.get("typed") == arguments else {} for key in ("seconds", "work"))
     unfinished = {"train": directory, "sample": directory / "sheet"} if known.get("typed") == arguments else {}
     for stage in STAGES:
         if stage in seconds:
@@ -114,18 +128,27 @@ def _run(directory: Path, overrides: Sequence[str], seed: int, draws: int) -> Ou
             shutil.rmtree(unfinished[stage], ignore_errors=True)
         command = [sys.executable, "-m", "suffuse", stage, *arguments[stage]]
         print(f"$ suffuse {' '.join(command[3:])}", file=sys.stderr, flush=True)
-        _remember(diary, arguments, seconds)
-        began = time.perf_counter()
+        _remember(diary, arguments, seconds, work)
+        began, worked = time.perf_counter(), _worked()
         subprocess.run(command, check=True, stdout=sys.stderr)
-        seconds[stage] = time.perf_counter() - began
-    _remember(diary, arguments, seconds)
+        seconds[stage], work[stage] = time.perf_counter() - began, _worked() - worked
+    _remember(diary, arguments, seconds, work)
     evaluation = json.loads((directory / "evaluation.json").read_text(encoding="utf-8"))
-    return Outcome(directory=directory, seconds=seconds, scores={s["name"]: s for s in evaluation["scores"]})
+    scores = {score["name"]: score for score in evaluation["scores"]}
+    return Outcome(directory=directory, seconds=seconds, work=work, scores=scores)
 
 
-def _remember(diary: Path, typed: Mapping[str, Sequence[str]], seconds: Mapping[str, float]) -> None:
+def _worked() -> float:
+    """CPU seconds of all processes that were started and have ended."""
+    times = os.times()
+    return times.children_user + times.children_system
+
+
+def _remember(
+    diary: Path, typed: Mapping[str, Sequence[str]], seconds: Mapping[str, float], work: Mapping[str, float]
+) -> None:
     diary.parent.mkdir(parents=True, exist_ok=True)
-    diary.write_text(json.dumps({"typed": typed, "seconds": seconds}), encoding="utf-8")
+    diary.write_text(json.dumps({"typed": typed, "seconds": seconds, "work": work}), encoding="utf-8")
 
 
 def _scores(outcomes: Sequence[Outcome], seeds: Sequence[int]) -> Table:
@@ -139,9 +162,11 @@ def _scores(outcomes: Sequence[Outcome], seeds: Sequence[int]) -> Table:
 
 
 def _times(outcomes: Sequence[Outcome], seeds: Sequence[int]) -> Table:
-    rows: list[list[Cell]] = [[stage, *(outcome.seconds[stage] for outcome in outcomes)] for stage in STAGES]
-    rows.append(["all", *(sum(outcome.seconds.values()) for outcome in outcomes)])
-    return Table(title="Wall time", columns=("seconds", *(f"seed {seed}" for seed in seeds)), rows=rows)
+    kinds = [times for outcome in outcomes for times in (outcome.seconds, outcome.work)]
+    rows: list[list[Cell]] = [[stage, *(times[stage] for times in kinds)] for stage in STAGES]
+    rows.append(["all", *(sum(times.values()) for times in kinds)])
+    columns = ("seconds", *(f"{kind}, seed {seed}" for seed in seeds for kind in ("wall", "CPU")))
+    return Table(title="Time", columns=columns, rows=rows)
 
 
 def _mean(outcomes: Sequence[Outcome], name: str, of: str = "value") -> float:
@@ -170,6 +195,15 @@ def margin(outcomes: Sequence[Outcome], name: str, limit: float) -> Bar:
     """The mean of a score over the seeds is above that of real data by at most ``limit``."""
     found = _mean(outcomes, name) - _mean(outcomes, name, "real")
     return Bar(promise=f"{name}: above that of real data by at most {limit:g}", found=found, met=found <= limit)
+
+
+def core_minutes(outcomes: Sequence[Outcome], stages: Sequence[str], limit: float) -> Bar:
+    """The run with most work takes at most so many minutes of one core for some stages, the start of processes too.
+
+    It says the same on a busy machine and on a quiet one, on one thread and on several.
+    """
+    found = max(sum(outcome.work[stage] for stage in stages) for outcome in outcomes) / 60
+    return Bar(promise=f"core minutes for {', '.join(stages)}: at most {limit:g}", found=found, met=found <= limit)
 
 
 def minutes(outcomes: Sequence[Outcome], stages: Sequence[str], limit: float) -> Bar:

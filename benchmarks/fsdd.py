@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from benchmarks.experiment import Experiment, conduct, fraction, least, minutes, most
+from benchmarks.experiment import Experiment, conduct, core_minutes, fraction, least, most
 from benchmarks.harness import Findings, Options
 
 __all__ = ["OVERRIDES", "PATTERN", "RECORDINGS", "measure"]
@@ -36,6 +36,6 @@ def measure(options: Options) -> Findings:
         least(outcomes, "conditional accuracy", 0.9),
         fraction(outcomes, "recognised", 0.75),
         most(outcomes, "kernel distance / noise", 0.05),
-        minutes(outcomes, ("train",), 10),
+        core_minutes(outcomes, ("train",), 20),
     ]
     return dataclasses.replace(findings, bars=bars)

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 import suffuse
-from benchmarks.experiment import Experiment, conduct, data_folder, minutes
+from benchmarks.experiment import Experiment, conduct, core_minutes, data_folder
 from benchmarks.fsdd import OVERRIDES, PATTERN, RECORDINGS
 from benchmarks.harness import Bar, Cell, Findings, Options, Skipped, Table
 from suffuse.errors import PluginError
@@ -59,7 +59,7 @@ def measure(options: Options) -> Findings:
     bar, table = judged(prints, takes, made)
     if options.results is not None:
         _draw(takes, made, options.results / "voice.png")
-    bars = [bar, minutes(outcomes, ("train",), 10)]
+    bars = [bar, core_minutes(outcomes, ("train",), 20)]
     return dataclasses.replace(findings, bars=bars, tables=[table, *findings.tables])
 
 

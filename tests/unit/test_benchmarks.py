@@ -147,7 +147,9 @@ def test_without_data_an_experiment_is_skipped_and_keeps_no_record(
 
 def outcome(value: float, real: float, seconds: float) -> experiment.Outcome:
     score = {"name": "memorised share", "value": value, "real": real, "better": "lower"}
-    return experiment.Outcome(directory=Path(), seconds={"train": seconds}, scores={"memorised share": score})
+    return experiment.Outcome(
+        directory=Path(), seconds={"train": seconds}, work={"train": 2 * seconds}, scores={"memorised share": score}
+    )
 
 
 def test_bars_take_the_mean_of_scores_and_the_slowest_time() -> None:
@@ -162,6 +164,8 @@ def test_bars_take_the_mean_of_scores_and_the_slowest_time() -> None:
     assert not experiment.fraction(outcomes, "memorised share", 1.05).met
     assert experiment.minutes(outcomes, ["train"], 3).met
     assert not experiment.minutes(outcomes, ["train"], 2).met
+    assert experiment.core_minutes(outcomes, ["train"], 6).met
+    assert not experiment.core_minutes(outcomes, ["train"], 5).met
 
 
 class CommandLine:
