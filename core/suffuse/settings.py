@@ -261,6 +261,7 @@ class SampleSettings(_RunSettings):
         resample: of ``inpaint``.
         measurement: of ``upscale``.
         compute_batch: samples computed at once; results are equal in every bit for equal values of it.
+        shard: samples of a part; what is there of a request when it is interrupted are whole parts.
     """
 
     ema: _Width = None
@@ -276,6 +277,7 @@ class SampleSettings(_RunSettings):
     resample: ResampleSettings = field(default_factory=ResampleSettings)
     measurement: MeasurementSettings = field(default_factory=MeasurementSettings)
     compute_batch: _Batch = 64
+    shard: _Batch = 1024
 
     def __post_init__(self) -> None:
         super().__post_init__()
