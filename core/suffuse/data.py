@@ -358,6 +358,27 @@ class Decoder(ABC):
         """
         samples.draw(value, axes)
 
+    def flaw(self, value: Any) -> str | None:
+        """What is wrong with a decoded value, in a few words, such as that a graph is no molecule; None by default."""
+        return None
+
+    def export(self, values: Sequence[Any], records: Sequence[Mapping[str, Any]], folder: Path) -> Sequence[int]:
+        """Write the samples of a finished part of ``suffuse sample`` into an empty folder; by default a file for each.
+
+        Override it where people expect one table or one archive of many samples. A run of any size comes in parts, each
+        of them written once, so that all files have to lie in the folder itself and to be complete when this returns.
+
+        Args:
+            values: decoded, those with a flaw too.
+            records: the provenance of each, with its number in the run under ``sample``.
+
+        Returns:
+            The numbers of the samples that were left out on purpose. Numbers never change for that.
+        """
+        for value, record in zip(values, records, strict=True):
+            self.save(value, folder / f"sample-{record['sample']:06d}{self.suffix}", record)
+        return ()
+
     def sheet(self, values: Sequence[Any], captions: Sequence[str], path: Path) -> None:
         """Write one overview of several values (for pictures: a contact sheet PNG) to ``path``."""
         samples.sheet(values, captions, path, self.draw)

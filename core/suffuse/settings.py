@@ -267,6 +267,7 @@ class SampleSettings(_RunSettings):
         measurement: of ``upscale``.
         callbacks: what else is told of the samples, beside what the run itself names.
         compute_batch: samples computed at once; results are equal in every bit for equal values of it.
+        shard: samples of a part; what is there of a request when it is interrupted are whole parts.
     """
 
     ema: _Width = None
@@ -285,6 +286,7 @@ class SampleSettings(_RunSettings):
     measurement: MeasurementSettings = field(default_factory=MeasurementSettings)
     callbacks: dict[str, _Named] = field(default_factory=dict)
     compute_batch: _Batch = 64
+    shard: _Batch = 1024
 
     def __post_init__(self) -> None:
         super().__post_init__()

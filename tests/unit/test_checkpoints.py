@@ -154,7 +154,7 @@ def test_flipped_bits_are_noticed(store: Checkpoints, file: str) -> None:
 
 def test_unchecked_files_would_be_missed(store: Checkpoints, monkeypatch: pytest.MonkeyPatch) -> None:
     """The mutant: with sizes alone compared, a flipped bit passes."""
-    monkeypatch.setattr(checkpoints, "_digest", lambda path: "0" * 64)
+    monkeypatch.setattr(checkpoints, "facts", lambda path: {"size": path.stat().st_size, "sha256": "0" * 64})
     store.save(made(30))
     assert not damage_is_noticed(store.path(30), "model.safetensors", 0.99, 3)
 

@@ -103,7 +103,12 @@ def job(made: Model, **settings: Any) -> tuple[Job, dict[str, Any]]:
 def draw(made: Model, **settings: Any) -> torch.Tensor:
     prepared, config = job(made, **settings)
     recipe = made.recipe(config["sampler"], config["guidance"])
-    return made.draw(prepared.indices, prepared.asked, recipe, compute_batch=4, **prepared.draw)["x"]
+    return made.draw(prepared.indices, asked(prepared), recipe, compute_batch=4, **prepared.draw)["x"]
+
+
+def asked(prepared: Job) -> dict[str, list[Any]]:
+    """What all samples of a job are asked for."""
+    return {name: list(values) for name, values in prepared.asked(prepared.indices).items()}
 
 
 @pytest.fixture
@@ -117,7 +122,7 @@ def files(tmp_path: Path) -> dict[str, str]:
 
 def test_no_task_draws_from_noise() -> None:
     prepared, _ = job(model())
-    assert prepared.asked == {"side": [0, 1, 0, 1]}
+    assert asked(prepared) == {"side": [0, 1, 0, 1]}
     assert prepared.evaluations == 20
     assert draw(model()).shape == (4, 2)
 
@@ -175,22 +180,22 @@ def test_inpainting_keeps_the_known_number_and_tells_what_resampling_costs(files
 
 
 def test_variations_cost_less_the_less_they_change(files: dict[str, str]) -> None:
-    asked = {"task": "vary", "input": files["input"]}
-    near, far = (draw(model(), **asked, strength=strength) for strength in (0.05, 1.0))
+    words = {"task": "vary", "input": files["input"]}
+    near, far = (draw(model(), **words, strength=strength) for strength in (0.05, 1.0))
     given = torch.tensor([0.4, -0.3])
     assert (near - given).norm() < (far - given).norm()
 
 
 def test_enlarging_keeps_to_what_was_measured(files: dict[str, str]) -> None:
-    asked = {"task": "upscale", "input": files["sum"]}
-    prepared, _ = job(model(Scales()), **asked, measurement={"deviation": 0.2, "iterations": 2, "route": "estimate"})
+    words = {"task": "upscale", "input": files["sum"]}
+    prepared, _ = job(model(Scales()), **words, measurement={"deviation": 0.2, "iterations": 2, "route": "estimate"})
     guided = prepared.draw["denoiser"]
     assert isinstance(guided, PosteriorSampling)
     assert (guided.deviation, guided.iterations, guided.route) == (0.2, 2, "estimate")
     assert isinstance(guided.denoiser, ClassifierFree)
-    assert prepared.asked == {"side": [None] * 4}
+    assert asked(prepared) == {"side": [None] * 4}
     for route in ("network", "estimate"):
-        made = draw(model(Scales()), **asked, measurement={"deviation": 0.0, "route": route})
+        made = draw(model(Scales()), **words, measurement={"deviation": 0.0, "route": route})
         assert (made.sum(1) - 0.5).abs().max() < 0.05
         assert len(made[:, 0].unique()) == 4
 
@@ -204,7 +209,7 @@ def test_reconstruction_finds_the_noise_and_makes_the_sample_again(files: dict[s
     chosen = {"name": "heun", "steps": 199}
     prepared, _ = job(model(), task="reconstruct", input=files["input"], sampler=chosen)
     assert list(prepared.indices) == [0]
-    assert prepared.asked == {"side": [None]}
+    assert asked(prepared) == {"side": [None]}
     assert (prepared.evaluations, prepared.before) == (199, 198)
     made = draw(model(), task="reconstruct", input=files["input"], sampler=chosen)
     torch.testing.assert_close(made, torch.tensor([[0.4, -0.3]]), rtol=0, atol=0.01)
@@ -214,12 +219,12 @@ def test_reconstruction_finds_the_noise_and_makes_the_sample_again(files: dict[s
 
 
 def test_interpolation_goes_from_one_input_to_the_other(files: dict[str, str]) -> None:
-    asked = {"task": "interpolate", "input": files["input"], "other": files["other"], "n": 5}
+    words = {"task": "interpolate", "input": files["input"], "other": files["other"], "n": 5}
     chosen = {"sampler": {"name": "heun", "steps": 199}, "condition": {"side": "right"}}
-    made = draw(model(), **asked, **chosen)
+    made = draw(model(), **words, **chosen)
     torch.testing.assert_close(made[[0, 4]], torch.tensor([[0.4, -0.3], [-0.8, 0.9]]), rtol=0, atol=0.02)
-    assert job(model(), **asked, **chosen)[0].asked == {"side": [1] * 5}
-    alone = draw(model(), **asked, **chosen, indices=[3])
+    assert asked(job(model(), **words, **chosen)[0]) == {"side": [1] * 5}
+    alone = draw(model(), **words, **chosen, indices=[3])
     torch.testing.assert_close(alone, made[3:4], rtol=0, atol=1e-5)
 
 

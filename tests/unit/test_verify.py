@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from rdkit import Chem
 
 from suffuse.cli import main
 from suffuse.commands.verify import Finding, find_record, verify
+from suffuse.disk import facts
 from suffuse.errors import DataError, RunError
 from suffuse.runs import Run
 from suffuse.samples import write_sample
@@ -33,8 +33,7 @@ def written(folder: Path, record: dict[str, Any], name: str = "sample-000000.png
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / name
     write_png(to_image(PIXELS), file, record)
-    listed = [{"file": name, "sha256": hashlib.sha256(file.read_bytes()).hexdigest(), "index": 0, "asked": ""}]
-    (folder / "samples.json").write_text(json.dumps({"samples": listed}))
+    (folder / "samples.json").write_text(json.dumps({"files": {name: facts(file)}}))
     return file
 
 

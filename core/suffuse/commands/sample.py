@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -12,78 +13,128 @@ import suffuse
 from suffuse import noise
 from suffuse.assembly import build_callbacks, load
 from suffuse.commands.captions import captions
-from suffuse.commands.tasks import prepare
-from suffuse.errors import ConfigError, RunError
+from suffuse.commands.tasks import Job, prepare
+from suffuse.disk import sha256
+from suffuse.errors import ConfigError
+from suffuse.fields import Field
 from suffuse.model import Model, Recipe
 from suffuse.progress import Progress
-from suffuse.runs import Run, now, write_json
+from suffuse.runs import Run, now
+from suffuse.shards import Shard, Shards, content
+from suffuse.state import State
 from suffuse.training.callbacks import Callbacks, Written
 from suffuse.training.engine import pick_device
+from suffuse.world import World
 
 __all__ = ["open_model", "sample"]
 
 
 def sample(config: dict[str, Any], directory: Path | None = None) -> Path:
-    """Draw samples as configured and write them. Returns the folder.
+    """Draw samples as configured and write them, part by part. Returns the folder.
+
+    Asked again for the same samples in the same folder, it makes what is missing; several processes share the parts.
 
     Raises:
-        SuffuseError: the configuration or the run is not fit for it; then nothing is written.
+        SuffuseError: the configuration, the run or the folder is not fit for it; then nothing is written.
     """
+    if World.here().size > 1 and not config.get("out"):
+        raise ConfigError("out=FOLDER is needed: one folder for all processes")
     run, model = open_model(config)
     recipe = model.recipe(config.get("sampler"), config.get("guidance"))
     named = {**model.config["callbacks"], **config.get("callbacks", {})}
     watching = Callbacks(build_callbacks(named, model.registry, model.plugin))
     job = prepare(config, model, recipe)
-    folder = _folder(config, run)
-    with Progress(len(job.indices), "sample") as progress:
-        state = model.draw(
-            job.indices,
-            job.asked,
-            recipe,
-            seed=config["seed"],
-            compute_batch=config["compute_batch"],
-            progress=progress.update,
-            **job.draw,
-        )
-    values = model.decoder.decode(state)
-    if job.join is not None:
-        values = [job.join(value) for value in values]
-    words = captions(model.conditions, job.asked, len(job.indices))
+    folder = Path(config["out"]).expanduser() if config.get("out") else run.new_folder()
+    about = {
+        "run": str(run.directory),
+        "evaluations": job.evaluations,
+        "evaluations_before": job.before,
+        "made": now(),
+    }
+    shards = Shards(folder, job.indices, config["shard"], _request(config, model, recipe), about)
+    total = len(job.indices)
+    with Progress(total, "sample") as progress, closing(shards.todo()) as todo:
+        for shard in todo:
+            asked = job.asked(shard.indices)
+            before = shards.done
+            state = model.draw(
+                shard.indices,
+                asked,
+                recipe,
+                seed=config["seed"],
+                compute_batch=config["compute_batch"],
+                progress=lambda done, before=before: progress.update(before + done),  # type: ignore[misc]
+                **job.draw,
+            )
+            words = captions(model.conditions, asked, len(shard.indices))
+            records = [
+                record(run, model, recipe, config["seed"], index, word, shards.header["made"])
+                for index, word in zip(shard.indices, words, strict=True)
+            ]
+            values = model.decoder.decode(state)
+            if job.join is not None:
+                values = [job.join(value) for value in values]
+            files = shards.commit(shard, _write(shard, state, values, job, model, records))
+            watching.sampled(Written(folder=folder, files=files, values=values, asked=words, step=model.step))
+    found = f" and {job.before} to find the noise" if job.before else ""
+    print(f"{total} samples, {job.evaluations} network evaluations each{found}, in {folder}", file=sys.stderr)
+    return folder
+
+
+def _write(
+    shard: Shard, state: State, values: Sequence[Any], job: Job, model: Model, records: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Export a shard to its draft. Returns what its manifest says of the samples."""
+    left_out = model.decoder.export(values, records, shard.draft)
+    if shard.number == 0 and len(values) > 1:
+        words = [str(each["asked"]) for each in records[:100]]
+        model.decoder.sheet(values[:100], words, shard.draft / "sheet.png")
     off = job.compare(state) if job.compare else None
-    files, paths = [], []
-    for index, value, word in zip(job.indices, values, words, strict=True):
-        name = f"sample-{index:06d}{model.decoder.suffix}"
-        paths.append(folder / name)
-        model.decoder.save(value, paths[-1], record(run, model, recipe, config["seed"], index, word))
-        digest = hashlib.sha256(paths[-1].read_bytes()).hexdigest()
-        files.append({"file": name, "sha256": digest, "index": index, "asked": word})
-    if len(values) > 1:
-        model.decoder.sheet(values[:100], words[:100], folder / "sheet.png")
-    write_json(
-        folder / "samples.json",
-        {
-            "run": str(run.directory),
-            "step": model.step,
-            "checkpoint": model.digest,
-            "ema": model.ema,
-            "seed": config["seed"],
-            "compute_batch": config["compute_batch"],
-            "evaluations": job.evaluations,
-            **recipe.config,
-            "task": config.get("task"),
-            "length": config.get("length"),
-            "evaluations_before": job.before,
-            "off": off,
-            "made": now(),
-            "samples": files,
-        },
-    )
-    watching.sampled(Written(folder=folder, files=paths, values=values, asked=words, step=model.step))
     for name, distance in (off or {}).items():
         print(f"{name}: off by {distance:.2%} of its spread (root mean square)", file=sys.stderr)
-    found = f" and {job.before} to find the noise" if job.before else ""
-    print(f"{len(values)} samples, {job.evaluations} network evaluations each{found}, in {folder}", file=sys.stderr)
-    return folder
+    samples: list[dict[str, Any]] = []
+    for row, (value, each) in enumerate(zip(values, records, strict=True)):
+        flaw = model.decoder.flaw(value)
+        entry = {"index": each["sample"], "asked": each["asked"], "sha256": _fingerprint(state, row, model.fields)}
+        samples.append(entry if flaw is None else {**entry, "flaw": flaw})
+    return {
+        "off": off,
+        "count": len(samples),
+        "invalid": sum("flaw" in entry for entry in samples),
+        "filtered": len(left_out),
+        "content": content(entry["sha256"] for entry in samples),
+        "samples": samples,
+    }
+
+
+def _request(config: Mapping[str, Any], model: Model, recipe: Recipe) -> dict[str, Any]:
+    """All that decides the samples of a folder, as plain data."""
+    files = {key: sha256(Path(config[key]).expanduser()) for key in ("input", "other", "mask") if config.get(key)}
+    names = ("seed", "n", "indices", "condition", "task", "strength", "resample", "measurement", "length", "overlap")
+    return {
+        "step": model.step,
+        "checkpoint": model.digest,
+        "ema": model.ema,
+        **{name: config.get(name) for name in names},
+        **{key: files.get(key) for key in ("input", "other", "mask")},
+        **recipe.config,
+        "compute_batch": config["compute_batch"],
+        "shard": config["shard"],
+        "device": next(model.denoiser.parameters()).device.type,
+    }
+
+
+def _fingerprint(state: State, row: int, fields: Mapping[str, Field]) -> str:
+    """SHA-256 of one clean sample, whatever room it is padded to."""
+    size = 0 if state.mask is None else int(state.mask[row].sum())
+    digest = hashlib.sha256()
+    for name, value in sorted(state.items()):
+        part = value[row]
+        for axis in range(fields[name].layout.rank):
+            part = part.narrow(axis, 0, size)
+        digest.update(f"{name} {part.dtype} {list(part.shape)} ".encode())
+        digest.update(part.contiguous().numpy().data)
+    return digest.hexdigest()
 
 
 def open_model(config: Mapping[str, Any]) -> tuple[Run, Model]:
@@ -96,10 +147,13 @@ def open_model(config: Mapping[str, Any]) -> tuple[Run, Model]:
     return run, load(run, step, device=pick_device(config["device"]), ema=config.get("ema"))
 
 
-def record(run: Run, model: Model, recipe: Recipe, seed: int, index: int, asked: str) -> dict[str, Any]:
+def record(run: Run, model: Model, recipe: Recipe, seed: int, index: int, asked: str, made: str) -> dict[str, Any]:
     """The provenance of one sample, as it is embedded in its file.
 
     The seed itself stays with the run: whoever has it can make the sample again.
+
+    Args:
+        made: when the samples were asked for.
     """
     return {
         "digitalSourceType": "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia",
@@ -115,18 +169,5 @@ def record(run: Run, model: Model, recipe: Recipe, seed: int, index: int, asked:
         "asked": asked,
         "sampler": recipe.config["sampler"],
         "guidance": recipe.config["guidance"],
-        "made": now(),
+        "made": made,
     }
-
-
-def _folder(config: Mapping[str, Any], run: Run) -> Path:
-    if not config.get("out"):
-        return run.new_folder()
-    folder = Path(config["out"]).expanduser()
-    if folder.exists() and any(folder.iterdir()):
-        raise RunError(f"out={folder}: is not empty; nothing is overwritten, take another folder")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(f"out={folder}: cannot be made ({error.strerror})") from error
-    return folder

@@ -24,7 +24,7 @@ class Job:
 
     Args:
         indices: of the samples.
-        asked: of each, by condition name.
+        asked: from some of the indices to what each is asked for, by condition name.
         evaluations: of the network, for one sample.
         draw: what `Model.draw` is told beside the usual.
         before: evaluations that were taken once, before any sample.
@@ -33,7 +33,7 @@ class Job:
     """
 
     indices: Sequence[int]
-    asked: Mapping[str, Sequence[Any]]
+    asked: Callable[[Sequence[int]], Mapping[str, Sequence[Any]]]
     evaluations: int
     draw: Mapping[str, Any] = field(default_factory=dict)
     before: int = 0
@@ -49,11 +49,12 @@ def prepare(config: Mapping[str, Any], model: Model, recipe: Recipe) -> Job:
     """
     task = _task(config, model)
     indices = _indices(config)
-    asked = model.asked(_condition(config, task, model), indices)
+    condition = _condition(config, task, model)
+    model.asked(condition, indices[:1])
     guided = model.guided(recipe)
     plain = Job(
         indices=indices,
-        asked=asked,
+        asked=lambda some: model.asked(condition, some),
         evaluations=model.evaluations(recipe),
         draw={"denoiser": guided, "overlap": config["overlap"]},
     )
@@ -146,7 +147,6 @@ def _reconstruct(config: Mapping[str, Any], model: Model, recipe: Recipe, guided
     return replace(
         plain,
         indices=plain.indices[:1],
-        asked={name: values[:1] for name, values in plain.asked.items()},
         draw={**plain.draw, "fields": model.sized(given), "begin": lambda seeds: _each(noise, seeds)},
         before=taken,
         compare=compare,
@@ -248,7 +248,8 @@ def _noise(
         )
     device = next(model.denoiser.parameters()).device
     grid = model.grid(recipe)
-    condition = {name: kind.collate(plain.asked[name][:1]).to(device) for name, kind in model.conditions.items()}
+    asked = plain.asked(plain.indices[:1])
+    condition = {name: kind.collate(asked[name]).to(device) for name, kind in model.conditions.items()}
     model.denoiser.eval()
     whole = Windows(guided, model.sized(given), config["compute_batch"], overlap=config["overlap"])
     noise = invert(whole, given.to(device), grid, solver, process=model.process, condition=condition)

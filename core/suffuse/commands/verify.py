@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from suffuse.data import Decoder
+from suffuse.disk import sha256
 from suffuse.documents import read_json
 from suffuse.errors import ConfigError, DataError, PluginError, RunError
 from suffuse.plugins import Registry
@@ -102,12 +102,12 @@ def _unchanged(file: Path) -> Finding:
     if not manifest.is_file():
         return Finding(what, f"there is no {_MANIFEST} beside it", None)
     try:
-        listed = {entry["file"]: entry["sha256"] for entry in read_json(manifest)["samples"]}
-    except (RunError, LookupError, TypeError):
+        listed = {name: entry["sha256"] for name, entry in read_json(manifest)["files"].items()}
+    except (RunError, LookupError, TypeError, AttributeError):
         return Finding(what, f"{_MANIFEST} is damaged", False)
     if file.name not in listed:
         return Finding(what, f"{_MANIFEST} does not list it", False)
-    if listed[file.name] != hashlib.sha256(file.read_bytes()).hexdigest():
+    if listed[file.name] != sha256(file):
         return Finding(what, "its SHA-256 is another: it was changed after it was made", False)
     return Finding(what, "the SHA-256 is the same", True)
 

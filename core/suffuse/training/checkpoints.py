@@ -7,7 +7,6 @@ is committed, and when the newest is damaged the one before it is used.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -22,6 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from suffuse.disk import facts, flush, sha256
 from suffuse.documents import read_json, vet_configuration
 from suffuse.errors import RunError
 
@@ -94,19 +94,17 @@ class Checkpoints:
                 )
             state = {"format": FORMAT, "step": checkpoint.step, **checkpoint.state}
             (draft / _STATE).write_text(json.dumps(state, indent=1, allow_nan=False))
-            files = {
-                file.name: {"size": file.stat().st_size, "sha256": _digest(file)} for file in sorted(draft.iterdir())
-            }
+            files = {file.name: facts(file) for file in sorted(draft.iterdir())}
             (draft / _MANIFEST).write_text(
                 json.dumps({"format": FORMAT, "step": checkpoint.step, "files": files}, indent=1)
             )
             for file in [*draft.iterdir(), draft]:
-                _flush(file)
+                flush(file)
             if target.exists():  # the same step again, after a resume from an earlier one
                 target.rename(draft.with_suffix(".old"))
             draft.rename(target)
             shutil.rmtree(draft.with_suffix(".old"), ignore_errors=True)
-            _flush(self.folder)
+            flush(self.folder)
         except (OSError, SafetensorError) as error:
             shutil.rmtree(draft, ignore_errors=True)
             raise RunError(
@@ -164,7 +162,7 @@ def read(path: Path) -> Checkpoint:
         file = path / Path(name).name
         if not file.is_file():
             raise RunError(f"{file}: missing from the checkpoint")
-        if expected != {"size": file.stat().st_size, "sha256": _digest(file)}:
+        if expected != facts(file):
             raise RunError(f"{file}: damaged (size or SHA-256 is not that of the manifest)")
         if file.suffix == ".safetensors":
             tensors[file.stem] = load_file(file)
@@ -174,7 +172,7 @@ def read(path: Path) -> Checkpoint:
         step=step,
         tensors=tensors,
         state=state,
-        digest=_digest(path / _MANIFEST),
+        digest=sha256(path / _MANIFEST),
     )
 
 
@@ -185,19 +183,6 @@ def _json(path: Path) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise RunError(f"{path}: not a JSON object")
     return data
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _reason(error: Exception) -> str:

@@ -183,13 +183,16 @@ def opened(device: str, precision: str, shard: bool = False) -> Iterator[Engine]
 
 
 def pick_device(name: str) -> torch.device:
-    """A device by name; ``auto`` takes the best there is.
+    """A device by name; ``auto`` takes the best there is, and of several processes each takes a GPU of its own.
 
     Raises:
         ConfigError: torch does not know it, or it is not there.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    world = World.here()
+    if name == "cuda" and world.size > 1:
+        name = f"cuda:{world.local}"
     try:
         device = torch.device(name)
         torch.empty(0, device=device)

@@ -21,10 +21,10 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from suffuse.errors import ConfigError, RunError
-from suffuse.training.engine import SingleProcess
+from suffuse.training.engine import SingleProcess, pick_device
 from suffuse.world import World
 
-__all__ = ["Replicas", "Shards", "connected"]
+__all__ = ["Replicas", "Sharded", "connected"]
 
 _WAIT = datetime.timedelta(minutes=30)
 """For one another, such as while process 0 prepares data. A process that ends is noticed at once, without it."""
@@ -84,7 +84,7 @@ class Replicas(SingleProcess):
             self.highest(0)
 
 
-class Shards(Replicas):
+class Sharded(Replicas):
     """FSDP2: every process keeps a share of each weight and of all that belongs to it, and fetches the rest to use it.
 
     Raises:
@@ -133,16 +133,16 @@ class Shards(Replicas):
 @contextmanager
 def connected(world: World, device: str, precision: str, shard: bool) -> Iterator[Replicas]:
     """The engine of this process, while all of them are there. See `suffuse.training.engine.opened`."""
-    if device in ("auto", "cuda") and torch.cuda.is_available():
-        device = f"cuda:{world.local}"
-    if device.startswith("cuda"):
-        torch.cuda.set_device(device)
+    here = pick_device(device)
+    cuda = here.type == "cuda"
+    if cuda:
+        torch.cuda.set_device(here)
     if not dist.is_initialized():  # once in the life of a process: those that meet again may meet a room being closed
-        _meet(world, "cpu:gloo,cuda:nccl" if device.startswith("cuda") else "gloo")
+        _meet(world, "cpu:gloo,cuda:nccl" if cuda else "gloo")
     try:
-        yield (Shards if shard else Replicas)(world, device, precision)
+        yield (Sharded if shard else Replicas)(world, device, precision)
     except BaseException as error:
-        if not device.startswith("cuda"):  # NCCL would wait for the others, which are to notice and to end in turn
+        if not cuda:  # NCCL would wait for the others, which are to notice and to end in turn
             _part()
         if isinstance(error, RuntimeError) and _lost(error):
             raise RunError("another process of this run has ended; what that one said last is the cause") from error

@@ -23,6 +23,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from suffuse.disk import flush
 from suffuse.errors import RunError
 from suffuse.training.averaging import WIDTHS, Profile, mixture
 from suffuse.training.checkpoints import Checkpoint
@@ -115,9 +116,9 @@ class Snapshots:
             for stale in self.folder.glob(".step-*"):
                 stale.unlink(missing_ok=True)
             save_file(dict(tensors), draft, {"sha256": _digest(step, tensors)})
-            _flush(draft)
+            flush(draft)
             draft.replace(path)
-            _flush(self.folder)
+            flush(self.folder)
         except (OSError, SafetensorError) as error:
             with suppress(OSError):
                 draft.unlink()
@@ -182,11 +183,3 @@ def _digest(step: int, tensors: Mapping[str, Tensor]) -> str:
         digest.update(f"{name} {value.dtype} {list(value.shape)}".encode())
         digest.update(value.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

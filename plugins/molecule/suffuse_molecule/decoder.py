@@ -182,6 +182,10 @@ class Graph(Decoder):
         marks[0, torch.tensor(numbers) - 1] = True
         return State({"atoms": marks, "bonds": marks[:, :, None] | marks[:, None]}, torch.ones_like(marks))
 
+    def flaw(self, value: Molecule) -> str | None:
+        """The code in `suffuse_molecule.molecule.REASONS` of what is wrong with a graph."""
+        return value.reason
+
     def save(self, value: Molecule, path: Path, record: Mapping[str, Any]) -> None:
         """An SDF with the record as its property ``suffuse``, or a SMILES with the record behind it."""
         (write_smiles if self.file == "smiles" else write_sdf)(value, path, record)
