@@ -23,6 +23,9 @@ __all__ = ["samplers_find_classes", "samplers_find_numbers", "scores_are_figures
 
 _COUNT = 2000
 _STEPS = 256
+"""So many that a rule of first order is near enough."""
+_FEW = 4
+"""With the exact belief of independent classes no number of steps is too small."""
 
 
 def scores_are_figures(bench: Bench) -> None:
@@ -92,7 +95,7 @@ def samplers_find_classes(bench: Bench) -> None:
 
 def _sample(bench: Bench, process: JointProcess, belief: Denoise) -> State:
     recipe = bench.model.recipe()
-    intervals = _STEPS // 4 if process.categorical else recipe.rules.solver.intervals(_STEPS)
+    intervals = _FEW if process.categorical else recipe.rules.solver.intervals(_STEPS)
     grid = bench.registry.build("grid", recipe.grid, intervals, process.schedule, plugin=bench.modality, start=1.0)
     seeds = Seeds(0, range(_COUNT))
     shapes = {name: (_COUNT, *field.shape) for name, field in process.fields.items()}

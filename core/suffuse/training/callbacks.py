@@ -40,8 +40,8 @@ class Written:
 class Callback:
     """Does nothing. Override what is of interest.
 
-    An error in `started` stops the run before anything is spent. After that a callback that raises is set aside: the run
-    goes on without it, says so, and writes it into ``run.json``. A callback that means to stop the run raises a
+    An error in `started` stops the run before anything is spent. After that a callback that raises is set aside: the
+    run goes on without it, says so, and writes it into ``run.json``. A callback that means to stop the run raises a
     ``SuffuseError``, such as ``RunError``, whose message is all that is shown.
     """
 
