@@ -112,12 +112,13 @@ def _composed(command: str, typed: list[str]) -> int:
     if asks_help and command == "train" and not modalities:
         print(_modalities_help(registry))
         return 0
-    prepared = prepare(command, typed, conf_folders(registry))
+    folders = conf_folders(registry)
+    prepared = prepare(command, typed, folders)
     if command != "train" and not asks_help and not _has_run(prepared):
         raise ConfigError(f"run=DIR is needed: the folder that `suffuse train` made; {_EXAMPLES[command][0]}")
     from suffuse.launch import launch
 
-    return launch(command, prepared, registry)
+    return launch(command, prepared, folders)
 
 
 def _has_run(arguments: list[str]) -> bool:
@@ -156,10 +157,11 @@ def _complete(arguments: list[str]) -> int:
         if command not in _COMPOSED:
             return 0
         os.environ["COMP_LINE"] = re.sub(rf"(?<=\s){re.escape(command)}\s", "", line, count=1)
+    from suffuse.composition import conf_folders
     from suffuse.launch import launch
     from suffuse.plugins import Registry
 
-    return launch(command, arguments, Registry())
+    return launch(command, arguments, conf_folders(Registry()))
 
 
 def _usage() -> str:

@@ -289,6 +289,13 @@ def test_trials_that_are_none_are_refused(make: Make, hook: str, parts: list[str
     assert registry.load("crystal")
 
 
+def test_a_hook_of_a_newer_core_may_be_optional(make: Make) -> None:
+    later = "\n@hookimpl(optionalhook=True)\ndef suffuse_weather():\n    return 1\n"
+    assert Registry([make("crystal", GOOD + later)]).load("crystal")
+    with pytest.raises(PluginError, match="there is no hook suffuse_weather"):
+        Registry([make("glass", GOOD + later.replace("(optionalhook=True)", ""))]).load("glass")
+
+
 def test_every_hook_has_a_test() -> None:
     hooks = {name for name in vars(hookspecs) if name.startswith("suffuse_")}
     assert hooks == {name.removeprefix("test_hook_") for name in globals() if name.startswith("test_hook_")}
