@@ -3,13 +3,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN := runs/image/demo-$(shell date +%Y-%m-%d_%H-%M-%S)
 
-.PHONY: help demo test unit lint bench wheel clean
+.PHONY: help demo test unit lint reference bench wheel clean
 
 help:
 	@echo "make demo   train on real images, sample, evaluate, and write a report (about 4 minutes on 2 cores)"
 	@echo "make test   all tests (under 10 minutes on 2 cores)"
 	@echo "make unit   the quick tests alone"
 	@echo "make lint   ruff, mypy, import rules, documentation"
+	@echo "make reference  docs/plugins/reference.md from the code"
 	@echo "make bench  the benchmarks behind docs/results.md (hours; see benchmarks/README.md)"
 
 .venv:
@@ -50,6 +51,9 @@ lint: .venv/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -q tests/docs
+
+reference: .venv/.dev
+	$(BIN)/python -m suffuse.testing.reference > docs/plugins/reference.md
 
 bench: .venv/.bench
 	$(BIN)/python -m benchmarks all

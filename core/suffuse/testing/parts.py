@@ -32,6 +32,8 @@ def scores_are_figures(bench: Bench) -> None:
     """A metric gives finite figures for samples and for real data, each with its name, its direction and its how."""
     split = bench.source.heldout
     count = min(32, len(split))
+    if bench.config["metric"] is None:
+        raise Inapplicable("the trial takes no metric")
     if count < 2:
         raise Inapplicable("nothing is held out that samples could be compared with")
     metric: Metric = bench.registry.build("metric", bench.config["metric"], plugin=bench.modality)
