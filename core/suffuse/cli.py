@@ -10,6 +10,7 @@ import re
 import sys
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from suffuse.complaints import complain
@@ -28,6 +29,7 @@ _COMPOSED = {
 }
 _PLAIN = {
     "plugins": "what is installed (-v: with all components); plugins check NAME tries one out",
+    "new": "a plugin to begin with, such as: suffuse new crystal",
     "env": "versions and devices, for a bug report",
 }
 
@@ -87,6 +89,8 @@ def _dispatch(arguments: list[str]) -> int:
     command, *rest = arguments
     if command == "plugins":
         return _plugins(rest)
+    if command == "new":
+        return _new(rest)
     if command == "env":
         from suffuse.environment import describe
 
@@ -140,6 +144,32 @@ def _plugins(arguments: list[str]) -> int:
     if wrong:
         raise ConfigError(f"{wrong[0]!r} is not an option of plugins; known: -v, check NAME")
     print(list_plugins(Registry(), verbose=bool(arguments)))
+    return 0
+
+
+def _new(arguments: list[str]) -> int:
+    from suffuse.scaffold import KINDS, create
+
+    usage = f"suffuse new NAME [--kind KIND] [--in FOLDER]; kinds: {', '.join(KINDS)}"
+    if {"-h", "--help"} & set(arguments):
+        print(f"usage: {usage}")
+        return 0
+    given = {"--kind": "modality", "--in": "."}
+    words = list(arguments)
+    for flag in [word for word in arguments if word.startswith("-")]:
+        if flag not in given:
+            raise ConfigError(f"{flag!r} is not an option of new{suggest(flag, given)}; {usage}")
+        place = words.index(flag)
+        if len(words) < place + 2:
+            raise ConfigError(f"{flag} of what? {usage}")
+        given[flag] = words.pop(place + 1)
+        words.remove(flag)
+    if len(words) != 1:
+        raise ConfigError(f"one name is needed: {usage}")
+    (name,) = words
+    folder = create(name, given["--kind"], Path(given["--in"]))
+    print(f"{folder}: begin with its README.md")
+    print(f"  next: pip install --editable {folder}   suffuse plugins check {name}")
     return 0
 
 

@@ -113,6 +113,12 @@ def test_short_names_and_python_agree_with_the_command_line() -> None:
     assert type(config["trainer"]["steps"]) is int
 
 
+def test_a_group_can_be_left_out() -> None:
+    assert compose("modality=image", "metric=null")["metric"] is None
+    with pytest.raises(ConfigError, match="backbone"):
+        compose("modality=image", "backbone=null")
+
+
 @pytest.mark.parametrize(
     ("typed", "parts"),
     [
