@@ -109,6 +109,12 @@ CASES = {
     "its configuration cannot be read": Case(
         GOOD, "backbone/bad/net", LOOK, {**CONF, "backbone/bad/net.yaml": "# A network.\nname: [net\n"}, broken=False
     ),
+    "its component has a name of the core's": Case(
+        GOOD.replace('{"backbone"', '{"solver": {"ddim": "PACKAGE.parts:Net"}, "backbone"'),
+        "write bad/ddim or suffuse/ddim",
+        [*RUN, "sampler=ddim"],
+        broken=False,
+    ),
     "its component does not import": Case(GOOD, "backbone 'net' of plugin 'bad'", parts="1 / 0", broken=False),
     "its component is not there": Case(GOOD, "made_bad.parts has no 'Net'", parts="", broken=False),
 }

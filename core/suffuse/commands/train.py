@@ -52,6 +52,7 @@ def train(config: dict[str, Any], directory: str | Path) -> Run:
     counted = data.train.sizes()
     sizes = None if counted is None else Sizes.of(counted)
     model = build_model(config, registry, decoder.fields(data.train), data.train.conditions, decoder, sizes)
+    model.evaluations(model.recipe())  # a sampler that cannot be is found out now, and not at the first preview
     if origin is not None:
         inherit(model, origin.checkpoint(step))
     trainer = Trainer(
