@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -50,3 +51,18 @@ def test_every_kind_and_every_hook_is_in_it() -> None:
     for name in (name for name in vars(hookspecs) if name.startswith("suffuse_")):
         assert f"### {name}\n" in text
         assert f"def {name}{inspect.signature(getattr(hookspecs, name))}".replace("'", "") in text
+
+
+def closed() -> set[str]:
+    """The modules of the core that plugins must not import, by the rule that our own keep to."""
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    (modules,) = (each["forbidden_modules"] for each in contracts if each["name"] == "plugins use the public interface")
+    return set(modules)
+
+
+def test_every_module_is_either_public_or_closed() -> None:
+    folder = ROOT / "core" / "suffuse"
+    parts = [*folder.glob("[a-z]*.py"), *(path.parent for path in folder.glob("*/__init__.py"))]
+    listed = set(re.findall(r"^### (suffuse\.\w+)$", reference(), re.M))
+    assert listed | closed() == {f"suffuse.{path.stem}" for path in parts}
+    assert not listed & closed()

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from suffuse.editing import Replace, between, fresh, noised
-from suffuse.errors import ConfigError, suggest
+from suffuse.errors import ConfigError, DataError, suggest
+from suffuse.fields import check
 from suffuse.guidance import Guidable, PosteriorSampling
 from suffuse.model import Model, Recipe
 from suffuse.sampling import Resample, Seeds, invert
@@ -69,7 +70,7 @@ def _inpaint(config: Mapping[str, Any], model: Model, recipe: Recipe, guided: Gu
     process, decoder = model.process, model.decoder
     value = decoder.load(Path(config["input"]), model.fields)
     gap = decoder.gap(value, Path(config["mask"]) if config["mask"] else None, model.fields)
-    given = decoder.encode([value])
+    given = _encoded(value, config["input"], model)
     # A given field is known as a whole or not at all: one that has seen the gap would give it away.
     absent = [name for name, part in gap.unknown.items() if process.frozen(name) and part.any()]
     given = given.replace(
@@ -196,7 +197,21 @@ def _condition(config: Mapping[str, Any], task: str | None, model: Model) -> dic
 
 def _given(config: Mapping[str, Any], key: str, model: Model) -> State:
     """A file of the user's as one clean sample on the CPU."""
-    return model.decoder.encode([model.decoder.load(Path(config[key]), model.fields)])
+    return _encoded(model.decoder.load(Path(config[key]), model.fields), config[key], model)
+
+
+def _encoded(value: Any, path: str, model: Model) -> State:
+    """A loaded value as one clean sample on the CPU.
+
+    Raises:
+        DataError: it is not such a sample as the run makes.
+    """
+    state = model.decoder.encode([value])
+    try:
+        check(state, model.fields)
+    except DataError as error:
+        raise DataError(f"{path}: does not fit this run ({str(error).removeprefix('data: ')})") from error
+    return state
 
 
 def _noise(given: State, model: Model, recipe: Recipe, guided: Guidable, plain: Job) -> tuple[State, int]:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+import suffuse
 from suffuse.plugins import API, KINDS, Trial, hookspecs
 from suffuse.testing.catalogue import CHECKS
 
@@ -21,9 +22,26 @@ _GIVEN = (
     "suffuse.data:Gap",
     "suffuse.data:Evaluation",
     "suffuse.data:Score",
+    "suffuse.data:InMemory",
+    "suffuse.state:State",
+    "suffuse.fields:Field",
+    "suffuse.sampling.plan:Leg",
+    "suffuse.sampling.plan:Point",
+    "suffuse.sampling.plan:Stage",
+    "suffuse.processes:Level",
+    "suffuse.guidance.wrapper:Wrapper",
     "suffuse.training.callbacks:Written",
 )
 """What contracts speak of, beside the kinds of components."""
+_SPECIAL = ("__call__", "__getitem__")
+
+_PUBLIC = (
+    "suffuse.data", "suffuse.state", "suffuse.fields", "suffuse.spaces", "suffuse.layouts", "suffuse.conditions",
+    "suffuse.layers", "suffuse.backbones", "suffuse.samples", "suffuse.files", "suffuse.tables", "suffuse.splits",
+    "suffuse.metrics", "suffuse.fitting", "suffuse.progress", "suffuse.errors", "suffuse.posterior",
+    "suffuse.schedules", "suffuse.parameterizations", "suffuse.plugins", "suffuse.testing",
+)  # fmt: skip
+"""Modules whose names plugins may build on."""
 
 _HEAD = f"""# Reference of hooks, contracts and checks
 
@@ -58,6 +76,14 @@ def _page() -> Iterator[str]:
     yield "\n## Contracts\n"
     for path in dict.fromkeys((*(kind.contract for kind in KINDS.values()), *_GIVEN)):
         yield from _contract(path)
+    yield "## What to build with\n"
+    yield "Public are these modules and whatever `suffuse` itself exports; all else may change at any time.\n"
+    for module in map(importlib.import_module, _PUBLIC):
+        yield f"### {module.__name__}\n"
+        yield f"{_first(module)}\n"
+        yield "\n".join(f"- `{name}`{_about(getattr(module, name))}" for name in module.__all__) + "\n"
+    names = ", ".join(f"`{name}`" for name in suffuse.__all__)
+    yield f"### suffuse\n\n{names}.\n"
     yield "## Checks\n"
     yield "`suffuse plugins check NAME`, and `parametrize_with_checks` of `suffuse.testing` under pytest.\n"
     yield "| check | what holds | for plugins that bring |\n|---|---|---|"
@@ -70,7 +96,7 @@ def _contract(path: str) -> Iterator[str]:
     module, _, name = path.partition(":")
     contract = getattr(importlib.import_module(module), name)
     yield f"### {name}\n"
-    yield f"In `{module}`.\n"
+    yield f"In `{'suffuse' if name in suffuse.__all__ else module}`.\n"
     yield from _prose(contract)
     if not inspect.isclass(contract):
         yield f"`{name}{_signature(contract)}`\n"
@@ -79,12 +105,24 @@ def _contract(path: str) -> Iterator[str]:
     if shown := [f"- `{key}: {_type(kind)}`" for key, kind in attributes.items() if not key.startswith("_")]:
         yield "\n".join(shown) + "\n"
     for key, member in vars(contract).items():
-        method = member.fget if isinstance(member, property) else member
-        if inspect.isfunction(method) and (not key.startswith("_") or key == "__call__" or key == "__getitem__"):
+        method = member.fget if isinstance(member, property) else getattr(member, "__func__", member)
+        if inspect.isfunction(method) and (key in _SPECIAL or (method.__doc__ and not key.startswith("_"))):
             duty = " (to be written)" if getattr(method, "__isabstractmethod__", False) else ""
             shown_as = key if isinstance(member, property) else f"{key}{_signature(method)}"
             yield f"**`{shown_as}`**{duty}\n"
             yield from _prose(method)
+
+
+def _about(thing: Any) -> str:
+    """What a public name is, in a line; nothing for a constant."""
+    if not (inspect.isclass(thing) or inspect.isfunction(thing)):
+        return ""
+    first = _first(thing)
+    return f": {first}" if first and not first.startswith(("Args", "Raises", thing.__name__)) else ""
+
+
+def _first(thing: Any) -> str:
+    return _inline(inspect.cleandoc(thing.__doc__ or "").partition("\n\n")[0])
 
 
 def _type(annotation: Any) -> str:
@@ -93,7 +131,7 @@ def _type(annotation: Any) -> str:
 
 def _signature(function: Any) -> str:
     own = inspect.signature(function)
-    parameters = [each for each in own.parameters.values() if each.name != "self"]
+    parameters = [each for each in own.parameters.values() if each.name not in ("self", "cls")]
     return str(own.replace(parameters=parameters)).replace("'", "")
 
 
