@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN := runs/image/demo-$(shell date +%Y-%m-%d_%H-%M-%S)
 
-.PHONY: help demo test unit lint audit bench wheel clean
+.PHONY: help demo test unit lint audit reference bench wheel clean
 
 help:
 	@echo "make demo   train on real images, sample, evaluate, and write a report (about 4 minutes on 2 cores)"
@@ -11,6 +11,7 @@ help:
 	@echo "make unit   the quick tests alone"
 	@echo "make lint   ruff, mypy, import rules, documentation"
 	@echo "make audit  known vulnerabilities of the pinned dependencies (needs the network)"
+	@echo "make reference  docs/plugins/reference.md from the code"
 	@echo "make bench  the benchmarks behind docs/results.md (hours; see benchmarks/README.md)"
 
 .venv:
@@ -57,6 +58,9 @@ audit:
 	$(PYTHON) -m venv .venv-audit
 	.venv-audit/bin/pip install --quiet pip-audit
 	.venv-audit/bin/pip-audit --strict --no-deps --disable-pip --requirement constraints.txt
+
+reference: .venv/.dev
+	$(BIN)/python -m suffuse.testing.reference > docs/plugins/reference.md
 
 bench: .venv/.bench
 	$(BIN)/python -m benchmarks all

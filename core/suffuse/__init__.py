@@ -15,21 +15,26 @@ if TYPE_CHECKING:
     from suffuse.commands.train import train
     from suffuse.composition import compose
     from suffuse.conditions import ClassLabel, Condition, Scalar, Vector
-    from suffuse.data import Backbone, Batch, DataSource, Decoder, Evaluation, Item, Metric, Score, Split
+    from suffuse.data import Backbone, Batch, DataSource, Decoder, Evaluation, InMemory, Item, Metric, Score, Split
     from suffuse.denoiser import Denoiser
     from suffuse.errors import ConfigError, DataError, PluginError, RunError, SuffuseError
     from suffuse.fields import Field
+    from suffuse.guidance import Wrapper
     from suffuse.layouts import Dense, Masked
     from suffuse.model import Model
     from suffuse.plugins import Registry, hookimpl
+    from suffuse.processes import Level
     from suffuse.runs import Run
-    from suffuse.sampling import sample
+    from suffuse.sampling import Solver, Stage, sample
+    from suffuse.sampling.plan import Leg, Point
     from suffuse.spaces import Categorical, Euclidean, Torus, ZeroCenterOfMass
     from suffuse.state import State
+    from suffuse.training.callbacks import Callback, Written
 
 __all__ = [
     "Backbone",
     "Batch",
+    "Callback",
     "Categorical",
     "ClassLabel",
     "Condition",
@@ -42,21 +47,29 @@ __all__ = [
     "Euclidean",
     "Evaluation",
     "Field",
+    "InMemory",
     "Item",
+    "Leg",
+    "Level",
     "Masked",
     "Metric",
     "Model",
     "PluginError",
+    "Point",
     "Registry",
     "Run",
     "RunError",
     "Scalar",
     "Score",
+    "Solver",
     "Split",
+    "Stage",
     "State",
     "SuffuseError",
     "Torus",
     "Vector",
+    "Wrapper",
+    "Written",
     "ZeroCenterOfMass",
     "compose",
     "evaluate",
@@ -72,17 +85,32 @@ _HOME = {
     "commands.train": ("train",),
     "composition": ("compose",),
     "conditions": ("ClassLabel", "Condition", "Scalar", "Vector"),
-    "data": ("Backbone", "Batch", "DataSource", "Decoder", "Evaluation", "Item", "Metric", "Score", "Split"),
+    "data": (
+        "Backbone",
+        "Batch",
+        "DataSource",
+        "Decoder",
+        "Evaluation",
+        "InMemory",
+        "Item",
+        "Metric",
+        "Score",
+        "Split",
+    ),
     "denoiser": ("Denoiser",),
     "errors": ("ConfigError", "DataError", "PluginError", "RunError", "SuffuseError"),
     "fields": ("Field",),
+    "guidance": ("Wrapper",),
     "layouts": ("Dense", "Masked"),
     "model": ("Model",),
     "plugins": ("Registry", "hookimpl"),
+    "processes": ("Level",),
     "runs": ("Run",),
-    "sampling": ("sample",),
+    "sampling": ("Solver", "Stage", "sample"),
+    "sampling.plan": ("Leg", "Point"),
     "spaces": ("Categorical", "Euclidean", "Torus", "ZeroCenterOfMass"),
     "state": ("State",),
+    "training.callbacks": ("Callback", "Written"),
 }
 
 

@@ -92,7 +92,7 @@ def prepare(command: str, arguments: Sequence[str], folders: Mapping[str, Path])
         _check_belongs(command, overrides)
     modalities = chosen_modalities(map(str, overrides))
     if len(modalities) == 1 and modalities[0] in folders:
-        overrides = [_lengthen(o, modalities[0], folders) for o in overrides]
+        overrides = [_lengthen(_dropped(o, folders[modalities[0]]), modalities[0], folders) for o in overrides]
     chosen = {o.key for o in overrides}
     overrides = [_open(o, command, chosen) for o in overrides]
     return [*(_quoted(o, sweeping) for o in overrides), *flags]
@@ -194,6 +194,13 @@ def _check_belongs(command: str, overrides: list[_Override]) -> None:
         section = override.key.partition(".")[0]
         if section in _FROM_RUN and not override.prefix:
             raise ConfigError(f"{override.key}: {command} takes this from the run; leave it out")
+
+
+def _dropped(override: _Override, folder: Path) -> _Override:
+    """``metric=null`` to ``~metric``, as Hydra says that a group of the modality is not wanted."""
+    if override.value == "null" and not override.prefix and (folder / override.key).is_dir():
+        return _Override("~", override.key, None)
+    return override
 
 
 def _lengthen(override: _Override, modality: str, folders: Mapping[str, Path]) -> _Override:

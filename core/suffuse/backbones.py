@@ -1,7 +1,8 @@
 """A network for fields of elements, so that a modality need not bring one of its own.
 
 The elements of a sample (letters of a text, points of a cloud, moments of a series) attend to one another in the blocks
-of `suffuse.layers`. Whatever is known of an element, in all fields, is added up to one vector.
+of `suffuse.layers`. Whatever is known of an element, in all fields, is added up to one vector. Elements in a row also
+see their neighbours by a convolution, which is learnt long before attention has found out where they are.
 """
 
 from __future__ import annotations
@@ -21,6 +22,11 @@ from suffuse.spaces import Categorical, Torus
 from suffuse.state import State
 
 __all__ = ["Transformer"]
+
+_WAVES = 16
+"""Sines and cosines in which a network sees a number, beside the number: curves are fine where noise is low."""
+_WINDOW = 9
+"""Elements that a convolution spans."""
 
 _Count = Annotated[int, Range(least=1)]
 _Share = Annotated[float, Range(least=0, below=1)]
@@ -67,7 +73,7 @@ class Transformer(nn.Module):
         # The prefix keeps a field named like a method of a ModuleDict, such as "type", from being refused.
         self.levels = nn.ModuleDict({f"of_{name}": NoiseEmbedding(condition_dim) for name in fields})
         self.enter = nn.ModuleDict({f"in_{name}": _Entrance(field, width) for name, field in fields.items()})
-        self.place = nn.Sequential(FourierFeatures(64, 0.005, 3.0), nn.Linear(64, width)) if ordered else None
+        self.row = _Row(width) if ordered else None
         self.blocks = nn.ModuleList(
             TransformerBlock(width, heads, condition_dim, dropout=dropout) for _ in range(depth)
         )
@@ -97,8 +103,8 @@ class Transformer(nn.Module):
             raise ValueError("a log-SNR for each element: this backbone takes one for each sample, [B]")
         embedding = torch.stack([self.levels[f"of_{name}"](log_snr[name], condition) for name in self.fields]).sum(0)
         x = torch.stack([self.enter[f"in_{name}"](state[name]) for name in self.fields]).sum(0)
-        if self.place is not None:
-            x = x + self.place(torch.arange(x.shape[1], device=x.device, dtype=x.dtype))
+        if self.row is not None:
+            x = self.row(x, state.mask)
         for block in self.blocks:
             x = block(x, embedding, state.mask)
         scale, shift = self.steer(embedding).unsqueeze(1).chunk(2, -1)
@@ -108,6 +114,21 @@ class Transformer(nn.Module):
             for name, field in self.fields.items()
             if not field.given
         }
+
+
+class _Row(nn.Module):
+    """Elements ``[B, N, C]`` with what their place in the row and their neighbours add to them."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.place = nn.Sequential(FourierFeatures(64, 0.005, 3.0), nn.Linear(64, width))
+        self.near = nn.Conv1d(width, width, _WINDOW, padding=_WINDOW // 2)
+
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        if mask is not None:
+            x = x.masked_fill(~mask[..., None], 0)
+        places = torch.arange(x.shape[1], device=x.device, dtype=x.dtype)
+        return x + nn.functional.gelu(self.near(x.mT).mT) + self.place(places)  # type: ignore[no-any-return]
 
 
 class _Entrance(nn.Module):
@@ -124,7 +145,8 @@ class _Entrance(nn.Module):
             self.read = nn.Embedding(entries * field.space.tokens, width)
             self.register_buffer("places", field.space.tokens * torch.arange(entries), persistent=False)
         else:
-            self.read = nn.Linear(entries * (2 if isinstance(field.space, Torus) else 1), width)
+            self.waves = FourierFeatures(_WAVES, 1.0, 30.0)
+            self.read = nn.Linear(entries * (2 if isinstance(field.space, Torus) else 1 + _WAVES), width)
 
     def forward(self, value: Tensor) -> Tensor:
         flat = value.reshape(*value.shape[:2], -1)
@@ -132,7 +154,8 @@ class _Entrance(nn.Module):
             return self.read(flat + self.places).sum(2)  # type: ignore[no-any-return]
         if isinstance(self.space, Torus):
             angle = flat * (2 * math.pi / self.space.period)
-            flat = torch.cat([angle.sin(), angle.cos()], -1)
+            return self.read(torch.cat([angle.sin(), angle.cos()], -1))  # type: ignore[no-any-return]
+        flat = torch.cat([flat, self.waves(flat).flatten(2)], -1)
         return self.read(flat)  # type: ignore[no-any-return]
 
 

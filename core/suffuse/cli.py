@@ -30,6 +30,7 @@ _COMPOSED = {
 _PLAIN = {
     "verify": "where a file comes from, and what of that can be checked",
     "plugins": "what is installed (-v: with all components); plugins check NAME tries one out",
+    "new": "a plugin to begin with, such as: suffuse new crystal",
     "env": "versions and devices, for a bug report",
 }
 
@@ -92,6 +93,8 @@ def _dispatch(arguments: list[str]) -> int:
         return _plugins(rest)
     if command == "verify":
         return _verify(rest)
+    if command == "new":
+        return _new(rest)
     if command == "env":
         from suffuse.environment import describe
 
@@ -117,12 +120,13 @@ def _composed(command: str, typed: list[str]) -> int:
     if asks_help and command == "train" and not modalities:
         print(_modalities_help(registry))
         return 0
-    prepared = prepare(command, typed, conf_folders(registry))
+    folders = conf_folders(registry)
+    prepared = prepare(command, typed, folders)
     if command != "train" and not asks_help and not _has_run(prepared):
         raise ConfigError(f"run=DIR is needed: the folder that `suffuse train` made; {_EXAMPLES[command][0]}")
     from suffuse.launch import launch
 
-    return launch(command, prepared, registry)
+    return launch(command, prepared, folders)
 
 
 def _has_run(arguments: list[str]) -> bool:
@@ -162,6 +166,32 @@ def _verify(arguments: list[str]) -> int:
     return 0
 
 
+def _new(arguments: list[str]) -> int:
+    from suffuse.scaffold import KINDS, create
+
+    usage = f"suffuse new NAME [--kind KIND] [--in FOLDER]; kinds: {', '.join(KINDS)}"
+    if {"-h", "--help"} & set(arguments):
+        print(f"usage: {usage}")
+        return 0
+    given = {"--kind": "modality", "--in": "."}
+    words = list(arguments)
+    for flag in [word for word in arguments if word.startswith("-")]:
+        if flag not in given:
+            raise ConfigError(f"{flag!r} is not an option of new{suggest(flag, given)}; {usage}")
+        place = words.index(flag)
+        if len(words) < place + 2:
+            raise ConfigError(f"{flag} of what? {usage}")
+        given[flag] = words.pop(place + 1)
+        words.remove(flag)
+    if len(words) != 1:
+        raise ConfigError(f"one name is needed: {usage}")
+    (name,) = words
+    folder = create(name, given["--kind"], Path(given["--in"]))
+    print(f"{folder}: begin with its README.md")
+    print(f"  next: pip install --editable {folder}   suffuse plugins check {name}")
+    return 0
+
+
 def _complete(arguments: list[str]) -> int:
     """Tab completion. The shell sends the typed line; what follows its command is Hydra's to complete."""
     line = os.environ.get("COMP_LINE")
@@ -176,10 +206,11 @@ def _complete(arguments: list[str]) -> int:
         if command not in _COMPOSED:
             return 0
         os.environ["COMP_LINE"] = re.sub(rf"(?<=\s){re.escape(command)}\s", "", line, count=1)
+    from suffuse.composition import conf_folders
     from suffuse.launch import launch
     from suffuse.plugins import Registry
 
-    return launch(command, arguments, Registry())
+    return launch(command, arguments, conf_folders(Registry()))
 
 
 def _usage() -> str:

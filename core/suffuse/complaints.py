@@ -65,7 +65,10 @@ def explain(error: Exception, folders: Iterable[Path] = ()) -> str | None:
     """
     from hydra.errors import HydraException, MissingConfigException, OverrideParseException
     from omegaconf.errors import OmegaConfBaseException
+    from yaml import MarkedYAMLError
 
+    if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
+        return f"{error.problem_mark.name}, line {error.problem_mark.line + 1}: is not YAML ({error.problem})"
     if isinstance(error, MissingConfigException):
         return _missing_option(error, folders)
     if isinstance(error, OverrideParseException):

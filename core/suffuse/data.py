@@ -254,7 +254,7 @@ class Decoder(ABC):
         """The fields of a sample, with their scale measured on the training data."""
 
     def adopt(self, fields: Mapping[str, Field]) -> None:  # noqa: B027 - most decoders have nothing to learn
-        """Take from the fields what decoding needs and the settings do not say, such as the meaning of classes.
+        """Take from the fields what decoding needs and the settings do not say: `Field.names`, `Field.notes`.
 
         Called once, when a model is built for training or from a checkpoint; nothing by default.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from dataclasses import field as dataclass_field
 from typing import Any
 
 import torch
@@ -35,6 +36,8 @@ class Field:
         weight: of this field in the training loss.
         given: whether the field is a local condition: never made, only known or not, such as the mel spectrogram from
             which a vocoder makes sound.
+        notes: plain data that a decoder measured and has to know again, such as the mean of each channel. It is kept
+            in checkpoints, and read in `Decoder.adopt`.
 
     Raises:
         ValueError: there are names, but not one for each class.
@@ -48,6 +51,7 @@ class Field:
     names: tuple[str, ...] = ()
     weight: float = 1.0
     given: bool = False
+    notes: Mapping[str, Any] = dataclass_field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         count = self.space.num_classes if isinstance(self.space, Categorical) else 0
@@ -94,6 +98,7 @@ class Field:
             **({"names": list(self.names)} if self.names else {}),
             "weight": self.weight,
             "given": self.given,
+            **({"notes": dict(self.notes)} if self.notes else {}),
         }
 
     @classmethod
@@ -114,6 +119,7 @@ class Field:
                 names=tuple(data.get("names", ())),
                 weight=float(data["weight"]),
                 given=bool(data["given"]),
+                notes=dict(data.get("notes", {})),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise RunError(f"the description of a field is not readable ({error!r}): {dict(data)}") from error

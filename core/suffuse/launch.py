@@ -7,13 +7,13 @@ import os
 import shutil
 import sys
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from suffuse.complaints import complain, exit_code, explain
-from suffuse.composition import add_search_path, conf_folder, conf_folders, plain, version_base
+from suffuse.composition import add_search_path, conf_folder, plain, version_base
 from suffuse.errors import ConfigError
-from suffuse.plugins import Registry
 from suffuse.world import World
 
 if TYPE_CHECKING:
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
 __all__ = ["launch"]
 
 
-def launch(command: str, arguments: list[str], registry: Registry) -> int:
+def launch(command: str, arguments: list[str], folders: Mapping[str, Path]) -> int:
     """Compose the configuration and run ``suffuse.commands.<command>``, once or as a sweep. Returns the exit code.
 
     Args:
         arguments: as `suffuse.arguments.prepare` returns them.
+        folders: of configuration, from `suffuse.composition.conf_folders`.
     """
     import hydra
 
     # Hydra would print every error itself, most of them with a traceback; this hands them over as they are.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    folders = conf_folders(registry)
     add_search_path(folders)
     world = World.here()
     if world.size > 1:

@@ -106,6 +106,16 @@ class Model:
             for name, field in self.fields.items()
         }
 
+    def grown(self, state: State) -> dict[str, Field]:
+        """The fields at the size of a state where it is larger than those of the training, and else as they are."""
+        return {
+            name: field
+            if len(field.shape) == len(self.fields[name].shape)
+            and all(size >= own for size, own in zip(field.shape, self.fields[name].shape, strict=True))
+            else self.fields[name]
+            for name, field in self.sized(state).items()
+        }
+
     def config_hash(self) -> str:
         """SHA-256 of the configuration."""
         return hashlib.sha256(json.dumps(self.config, sort_keys=True).encode()).hexdigest()

@@ -3,90 +3,61 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pytest
 import yaml
-from omegaconf import OmegaConf
 
 from suffuse.composition import compose, conf_folder
 from suffuse.errors import ConfigError, PluginError
 from suffuse.fitting import Range, fit
-from suffuse.plugins import CORE, Registry
+from suffuse.plugins import Registry
 from suffuse.settings import COMMANDS, TrainerSettings, check
+from suffuse.testing.configuration import misfits, uncommented
 
-ROOTS = {CORE: conf_folder(), **{n: f.conf for n, f in Registry().found.items() if f.conf}}
-FILES = [(owner, path) for owner, root in ROOTS.items() for path in sorted(root.rglob("*.yaml"))]
-# Arguments that the program gives, by kind of component.
-GIVEN = {"backbone": {"fields"}, "grid": {"steps", "schedule", "start"}, "guidance": {"denoiser", "load", "build"}}
-# Keys beside a component's own.
-BESIDE = {"solver": {"steps", "grid", "categorical"}}
-GROUP_KINDS = {"data": "data", "backbone": "backbone", "decoder": "decoder", "metric": "metric", "guidance": "guidance"}
+FILES = sorted(conf_folder().rglob("*.yaml"))
 
 
-def label(value: Any) -> str | None:
-    return "/".join(value.parts[-3:]) if isinstance(value, Path) else None
-
-
-def components() -> Iterator[tuple[str, str, str]]:
-    """(owner, group, option) of every YAML file that configures one component."""
-    for owner, path in FILES:
-        group = path.relative_to(ROOTS[owner]).parts[0]
-        if group in GROUP_KINDS:
-            yield owner, group, path.relative_to(ROOTS[owner] / group).with_suffix("").as_posix()
-
-
-def check_component(kind: str, config: Mapping[str, Any], plugin: str | None) -> None:
+def check_component(kind: str, config: Mapping[str, Any]) -> None:
     """The keys are the constructor's, and all of them."""
-    factory = Registry().find(kind, config["name"], plugin=plugin)
-    parameters = inspect.signature(factory).parameters
-    settings = set(parameters) - GIVEN.get(kind, set())
-    keys = set(config) - {"name"} - BESIDE.get(kind, set())
-    optional = {n for n in settings if kind == "grid"}  # a grid's finer settings may be left to it
-    assert keys <= settings
-    assert settings - optional <= keys
-    for key in keys:
-        default = parameters[key].default
-        if default is inspect.Parameter.empty:
-            continue
-        value = tuple(config[key]) if isinstance(default, tuple) else config[key]
-        assert default is None or value is None or isinstance(value, type(default))
+    assert not misfits(kind, config, Registry(), None)
 
 
-@pytest.mark.parametrize(("owner", "path"), FILES, ids=label)
-def test_every_key_is_commented(owner: str, path: Path) -> None:
-    lines = path.read_text(encoding="utf-8").splitlines()
-    assert any(line.startswith("# ") for line in lines[:2]), "a first line says what the file is for"
-    block = None
-    for line in lines:
-        indent = len(line) - len(line.lstrip())
-        if block is not None and (not line.strip() or indent > block):
-            continue  # inside a block of text
-        block = None
-        key = re.match(r"\s*(?:- )?([\w/ ]+):(?:\s|$)(.*)", line)
-        if not key or line.lstrip().startswith("#"):
-            continue
-        if key[2].startswith("|"):
-            block = indent
-        elif key[2].strip() and not key[1].startswith(("override", "footer")) and "format:" not in line:
-            assert "  # " in line or " # " in line, f"{path.name}: {key[1]} has no comment"
+@pytest.mark.parametrize("path", FILES, ids=lambda path: "/".join(path.parts[-2:]))
+def test_every_key_is_commented(path: Path) -> None:
+    assert list(uncommented(path.read_text(encoding="utf-8"))) == []
 
 
-@pytest.mark.parametrize(("owner", "group", "option"), list(components()))
-def test_component_files_equal_their_constructors(owner: str, group: str, option: str) -> None:
-    config = _option(owner, group, option)
-    check_component(GROUP_KINDS[group], config, None if owner == CORE else owner)
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("# What it is for.\nname: net  # the component\n", []),
+        ("name: net  # the component\n", ["no first line says what the file is for"]),
+        ("# What.\nwidth: 3\n", ["width has no comment"]),
+        ("# What.\nnet:\n  width: 3\n", ["width has no comment"]),
+        ("# What.\ndefaults:\n  - /data: image/digits\n", ["/data has no comment"]),
+    ],
+)
+def test_a_key_without_a_comment_is_noticed(text: str, found: list[str]) -> None:
+    assert list(uncommented(text)) == found
+
+
+GROUPS = [(group, p.stem) for group in ("backbone", "guidance") for p in sorted((conf_folder() / group).glob("*.yaml"))]
+
+
+@pytest.mark.parametrize(("group", "option"), GROUPS)
+def test_component_files_equal_their_constructors(group: str, option: str) -> None:
+    check_component(group, compose("modality=image", f"{group}={option}")[group])
 
 
 @pytest.mark.parametrize("option", sorted(p.stem for p in (conf_folder() / "sampler").glob("*.yaml")))
 def test_samplers_equal_their_constructors(option: str) -> None:
-    config = _option(CORE, "sampler", option)
-    check_component("solver", config, None)
+    config = _option("sampler", option)
+    check_component("solver", config)
 
 
 FOLDERS = {part: conf_folder() / "sampler" / part for part in ("categorical", "grid")}
@@ -95,34 +66,23 @@ PARTS = [(part, p.stem) for part, folder in FOLDERS.items() for p in sorted(fold
 
 @pytest.mark.parametrize(("part", "option"), PARTS)
 def test_parts_of_samplers_equal_their_constructors(part: str, option: str) -> None:
-    config = _option(CORE, f"sampler/{part}", option)
-    check_component(part, config, None)
+    config = _option(f"sampler/{part}", option)
+    check_component(part, config)
     needed = ["sampler.grid.times=[1,0.5]"] if option == "explicit" else []
     assert compose("modality=image", f"sampler/{part}={option}", *needed)["sampler"][part]["name"] == option
 
 
 @pytest.mark.parametrize("option", sorted(p.stem for p in (conf_folder() / "process").glob("*.yaml")))
 def test_processes_equal_their_constructors(option: str) -> None:
-    config = _option(CORE, "process", option)
+    config = _option("process", option)
     for kind in ("schedule", "weighting", "clock"):
-        check_component(kind, config[kind], None)
+        check_component(kind, config[kind])
         Registry().build(kind, config[kind])
 
 
-def _option(owner: str, group: str, option: str) -> dict[str, Any]:
-    if owner == CORE and group == "backbone":  # an option may build on another
-        return dict(compose("modality=image", f"backbone={option}")[group])
-    if owner == CORE:
-        loaded = OmegaConf.to_container(OmegaConf.load(ROOTS[CORE] / group / f"{option}.yaml"))
-        assert isinstance(loaded, dict)
-        return {str(k): v for k, v in loaded.items() if k != "defaults"}
-    missing = [f"{group}.{key}=x" for key in _missing(ROOTS[owner] / group / f"{option}.yaml")]
-    config: dict[str, Any] = compose(f"modality={owner}", f"{group}={option}", *missing)[group]
-    return config
-
-
-def _missing(path: Path) -> list[str]:
-    return [key for key, value in (yaml.safe_load(path.read_text()) or {}).items() if value == "???"]
+def _option(group: str, option: str) -> dict[str, Any]:
+    loaded = yaml.safe_load((conf_folder() / group / f"{option}.yaml").read_text(encoding="utf-8"))
+    return {key: value for key, value in loaded.items() if key != "defaults"}
 
 
 @pytest.mark.parametrize("group", ["process", "sampler", "callbacks", "guidance", "trainer"])
@@ -151,6 +111,12 @@ def test_short_names_and_python_agree_with_the_command_line() -> None:
     assert config["data"]["path"] == "/pictures/a=b, c"
     assert config["trainer"]["steps"] == 10_000
     assert type(config["trainer"]["steps"]) is int
+
+
+def test_a_group_can_be_left_out() -> None:
+    assert compose("modality=image", "metric=null")["metric"] is None
+    with pytest.raises(ConfigError, match="backbone"):
+        compose("modality=image", "backbone=null")
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ from suffuse.state import State
             shape=(-1, -1), layout=Masked(2), space=Categorical(4, symmetric=True), frequencies=(0.7, 0.2, 0.05, 0.05)
         ),
         Field(shape=(-1, 3), space=Torus(2.5), layout=Masked(), given=True),
+        Field(shape=(8, 2), notes={"mean": [0.5, -3.0], "unit": "m"}),
     ],
 )
 def test_round_trip_through_json(field: Field) -> None:

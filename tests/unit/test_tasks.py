@@ -259,8 +259,15 @@ def test_what_does_not_fit_a_task_is_one_line(
     assert "\n" not in str(caught.value)
 
 
-def test_classes_cannot_be_turned_round(files: dict[str, str]) -> None:
+def test_a_file_of_another_shape_is_named(tmp_path: Path) -> None:
+    (tmp_path / "long.json").write_text("[1.0, 2.0, 3.0]")
+    with pytest.raises(DataError, match=r"long\.json: does not fit this run .*\[1, 3\].*\[1, 2\]"):
+        job(model(), task="vary", input=str(tmp_path / "long.json"))
+
+
+def test_classes_cannot_be_turned_round(files: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     made = model()
+    monkeypatch.setattr(made.decoder, "encode", lambda values: State({"x": torch.tensor([[0, 2]])}))
     fields = {"x": Field(shape=(2,), space=Categorical(3))}
     made.process = JointProcess(fields, {"x": Discrete(SquaredCosine(), (1 / 3,) * 3)})
     made.denoiser.fields.update(fields)

@@ -82,6 +82,12 @@ def test_an_order_is_noticed() -> None:
     assert _permuted(network(ordered=True)) > 1e-2
 
 
+def test_neighbours_that_are_padding_would_be_noticed() -> None:
+    net, state = network(), batch()
+    filled = State(state.fields, torch.ones_like(state.mask)) if state.mask is not None else state
+    assert float((ask(net, state)["points"][2, 0] - ask(net, filled)["points"][2, 0]).abs().max()) > 1e-3
+
+
 @pytest.mark.parametrize("ordered", [True, False])
 def test_padding_changes_nothing(ordered: bool) -> None:
     net, state = network(ordered=ordered), batch()
@@ -134,4 +140,4 @@ def test_it_serves_a_modality_by_its_short_name() -> None:
         config = compose("modality=image", f"backbone={option}", "backbone.width=32")
         net = Registry().build("backbone", config["backbone"], {"x": Field(shape=(7, 2))}, plugin="image")
         assert isinstance(net, Transformer)
-        assert (net.place is not None) == ordered
+        assert (net.row is not None) == ordered

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from suffuse.editing import Replace, between, fresh, noised
-from suffuse.errors import ConfigError, suggest
+from suffuse.errors import ConfigError, DataError, suggest
+from suffuse.fields import check
 from suffuse.guidance import Guidable, PosteriorSampling, Windows
 from suffuse.model import Model, Recipe
 from suffuse.sampling import Resample, Seeds, invert
@@ -93,7 +94,7 @@ def _inpaint(config: Mapping[str, Any], model: Model, recipe: Recipe, guided: Gu
         fields, cut = model.sized(decoder.encode([blank])), decoder.finish(blank, known=False)
     value = decoder.load(Path(config["input"]), fields)
     gap = decoder.gap(value, Path(config["mask"]) if config["mask"] else None, fields)
-    given = decoder.encode([value])
+    given = _encoded(value, config["input"], model)
     fields = model.sized(given)
     # A given field is known as a whole or not at all: one that has seen the gap would give it away.
     absent = [name for name, part in gap.unknown.items() if process.frozen(name) and part.any()]
@@ -233,7 +234,21 @@ def _condition(config: Mapping[str, Any], task: str | None, model: Model) -> dic
 def _given(config: Mapping[str, Any], key: str, model: Model) -> tuple[Any, State]:
     """A file of the user's as a value, and as one clean sample on the CPU."""
     value = model.decoder.load(Path(config[key]), model.fields)
-    return value, model.decoder.encode([value])
+    return value, _encoded(value, config[key], model)
+
+
+def _encoded(value: Any, path: str, model: Model) -> State:
+    """A loaded value as one clean sample on the CPU; it may be larger than those of the training.
+
+    Raises:
+        DataError: it is not such a sample as the run makes.
+    """
+    state = model.decoder.encode([value])
+    try:
+        check(state, model.grown(state))
+    except DataError as error:
+        raise DataError(f"{path}: does not fit this run ({str(error).removeprefix('data: ')})") from error
+    return state
 
 
 def _noise(

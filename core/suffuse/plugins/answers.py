@@ -16,6 +16,7 @@ from suffuse.plugins.kinds import KINDS
 
 __all__ = ["Answers", "ask"]
 
+_PREFIX = f"{hookspecs.PROJECT}_"
 _PATH = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
@@ -59,15 +60,18 @@ def ask(module: ModuleType, label: str) -> Answers:
         raise PluginError(f"{label} needs plugin API {needs}, this core has {hookspecs.API}: pip install -U suffuse")
     hooks = pluggy.PluginManager(hookspecs.PROJECT)
     hooks.add_hookspecs(hookspecs)
+    known = [name for name in vars(hookspecs) if name.startswith(_PREFIX)]
+    for name, value in vars(module).items():
+        if name.startswith(_PREFIX) and callable(value):
+            options = hooks.parse_hookimpl_opts(module, name)
+            if options is None:
+                raise PluginError(f"{label}: {name} is not marked with @hookimpl")
+            if name not in known and not options["optionalhook"]:
+                raise PluginError(f"{label}: there is no hook {name}{suggest(name, known)}")
     try:
         hooks.register(module)
-        hooks.check_pending()
     except pluggy.PluginValidationError as error:
         raise PluginError(f"{label} does not fit the hooks: {' '.join(str(error).split())}") from error
-    for name, value in vars(module).items():
-        ours = name.startswith(f"{hookspecs.PROJECT}_") and callable(value)
-        if ours and not hooks.parse_hookimpl_opts(module, name):
-            raise PluginError(f"{label}: {name} is not marked with @hookimpl")
     components = _answer(hooks, "suffuse_components", label)
     components = {} if components is None else components
     _check_components(components, label)
@@ -77,7 +81,7 @@ def ask(module: ModuleType, label: str) -> Answers:
 def _answer(hooks: pluggy.PluginManager, name: str, label: str) -> Any:
     try:
         answers = getattr(hooks.hook, name)()
-    except Exception as error:  # a stranger's hook may raise anything; one line must name whose it is
+    except (Exception, SystemExit) as error:  # a stranger's hook may raise anything; one line must name whose it is
         raise PluginError(f"{label} failed in {name}: {type(error).__name__}: {error}") from error
     return answers[0] if answers else None
 

@@ -63,9 +63,9 @@ def suffuse_components() -> Components:
         def suffuse_components():
             return {"backbone": {"unet": "suffuse_crystal.backbones:UNet"}}
 
-    A class or function named here is called with the rest of its configuration as keyword arguments. A guidance gets
-    the denoiser first and, where it has parameters of these names, ``load`` (a run directory and a step to the denoiser
-    of that run) and ``build`` (a kind, its configuration and arguments to a component). A predictor gets the fields.
+    A class or function named here is called with what its kind is given (`suffuse.plugins.KINDS`) and with the rest of
+    its configuration as keyword arguments. ``load``, for a guidance, is from a run directory and a step to the denoiser
+    of that run; ``build`` from a kind, its configuration and arguments to a component.
     """
     raise NotImplementedError
 

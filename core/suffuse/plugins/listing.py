@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from suffuse.errors import PluginError
-from suffuse.plugins.discovery import Found
+from suffuse.plugins.discovery import OFF, Found
 from suffuse.plugins.kinds import KINDS
 from suffuse.plugins.registry import CORE, Registry
 
@@ -34,7 +34,7 @@ def list_plugins(registry: Registry, *, verbose: bool = False) -> str:
 
 def about(component: Callable[..., Any]) -> str:
     """What a component is, in the first line of its documentation."""
-    return inspect.cleandoc(component.__doc__ or "not documented").partition("\n")[0]
+    return inspect.cleandoc(component.__doc__ or "not documented").partition("\n")[0].replace("``", "")
 
 
 def settings(kind: str, component: Callable[..., Any]) -> dict[str, inspect.Parameter]:
@@ -49,7 +49,7 @@ def _state(registry: Registry, name: str) -> str:
         found = registry[name]
         registry.load(name)
     except PluginError as error:
-        return f"broken: {error}" if name not in registry.off else "off"
+        return f"off, by {OFF}" if name in registry.off else f"broken: {error}"
     return "; ".join(_faults(found)) or ("ok" if found.modality else "ok, components only")
 
 

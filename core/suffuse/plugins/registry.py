@@ -171,7 +171,7 @@ class Registry:
 def _import(module: str, found: Found | None, label: str) -> ModuleType:
     try:
         return importlib.import_module(module)
-    except Exception as error:  # a stranger's module may raise anything; one line must name whose it is
+    except (Exception, SystemExit) as error:  # a stranger's module may raise anything; one line must name whose it is
         hint = ""
         if isinstance(error, ModuleNotFoundError) and error.name:
             package = error.name.partition(".")[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
@@ -29,6 +30,7 @@ from suffuse.processes import Level
 from suffuse.sampling import Seeds
 from suffuse.sizes import Sizes
 from suffuse.state import State
+from suffuse.testing.check import ensure
 from suffuse.training.objective import Objective
 
 __all__ = ["Bench", "Clean", "command", "in_a_new_process"]
@@ -122,9 +124,20 @@ class Bench:
 
     @cached_property
     def clean(self) -> Clean:
-        """The first items of the training data."""
-        batch = self.source.train.gather(range(min(_ITEMS, len(self.source.train))))
+        """A few items of the training data, of which each condition is known of one if it is of any nearby."""
+        batch = self.source.train.gather(self._rows())
         return Clean(self.decoder.encode(batch.values), dict(batch.conditions))
+
+    def _rows(self) -> list[int]:
+        train, rows = self.source.train, []
+        wanted = set(train.conditions)
+        for row in range(min(64, len(train))):
+            known = {name for name, value in train[row].condition.items() if value is not None}
+            if known & wanted:
+                rows.append(row)
+            wanted -= known
+        rest = [row for row in range(len(train)) if row not in rows]
+        return [*rows, *rest][:_ITEMS]
 
     def new_model(self) -> Model:
         """Untrained; the same at each call."""
@@ -176,14 +189,21 @@ def command(*words: str) -> str:
     """What a command of suffuse prints, run in this process.
 
     Raises:
-        AssertionError: it fails.
+        Failed: it does not succeed.
     """
     from suffuse.cli import main
 
-    out = StringIO()
-    with redirect_stdout(out), redirect_stderr(out):
-        code = main(words)
-    assert code == 0, f"suffuse {' '.join(words)} ends with code {code}: {out.getvalue().strip()[-500:]}"
+    out, logger = StringIO(), logging.getLogger()
+    before = logger.handlers[:], logger.level
+    try:
+        with redirect_stdout(out), redirect_stderr(out):
+            code = main(words)
+    except SystemExit as stop:
+        code = int(stop.code or 0)
+    finally:
+        logger.handlers[:] = before[0]  # which Hydra exchanges for its own
+        logger.setLevel(before[1])
+    ensure(code == 0, f"suffuse {' '.join(words)} ends with code {code}: {out.getvalue().strip()[-500:]}")
     return out.getvalue()
 
 

@@ -127,14 +127,15 @@ def decoding_undoes_encoding(bench: Bench) -> None:
 
 
 def decoding_takes_whatever_is_drawn(bench: Bench) -> None:
-    """Noise decodes, is saved and is shown: a network that has learned nothing draws nothing better."""
-    noise, _ = bench.noise()
-    values = bench.decoder.decode(noise)
-    ensure(len(values) == noise.batch_size, f"`decode` makes {len(values)} values of {noise.batch_size} samples")
+    """What a network draws that has learned nothing is decoded, saved and shown all the same."""
+    model, indices = bench.new_model(), range(4)
+    state = model.draw(indices, model.asked({}, indices), model.recipe(), compute_batch=4)
+    values = bench.decoder.decode(state)
+    ensure(len(values) == 4, f"`decode` makes {len(values)} values of 4 samples")
     for index, value in enumerate(values):
-        bench.decoder.save(value, bench.folder / f"noise-{index}{bench.decoder.suffix}", {"sample": index})
+        bench.decoder.save(value, bench.folder / f"drawn-{index}{bench.decoder.suffix}", {"sample": index})
         bench.decoder.html(value)
-    bench.decoder.sheet(values, ["noise"] * len(values), bench.folder / "noise.png")
+    bench.decoder.sheet(values, ["drawn"] * len(values), bench.folder / "drawn.png")
 
 
 def files_can_be_read_back(bench: Bench) -> None:

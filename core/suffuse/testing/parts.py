@@ -23,12 +23,17 @@ __all__ = ["samplers_find_classes", "samplers_find_numbers", "scores_are_figures
 
 _COUNT = 2000
 _STEPS = 256
+"""So many that a rule of first order is near enough."""
+_FEW = 4
+"""With the exact belief of independent classes no number of steps is too small."""
 
 
 def scores_are_figures(bench: Bench) -> None:
     """A metric gives finite figures for samples and for real data, each with its name, its direction and its how."""
     split = bench.source.heldout
     count = min(32, len(split))
+    if bench.config["metric"] is None:
+        raise Inapplicable("the trial takes no metric")
     if count < 2:
         raise Inapplicable("nothing is held out that samples could be compared with")
     metric: Metric = bench.registry.build("metric", bench.config["metric"], plugin=bench.modality)
@@ -92,7 +97,7 @@ def samplers_find_classes(bench: Bench) -> None:
 
 def _sample(bench: Bench, process: JointProcess, belief: Denoise) -> State:
     recipe = bench.model.recipe()
-    intervals = _STEPS // 4 if process.categorical else recipe.rules.solver.intervals(_STEPS)
+    intervals = _FEW if process.categorical else recipe.rules.solver.intervals(_STEPS)
     grid = bench.registry.build("grid", recipe.grid, intervals, process.schedule, plugin=bench.modality, start=1.0)
     seeds = Seeds(0, range(_COUNT))
     shapes = {name: (_COUNT, *field.shape) for name, field in process.fields.items()}

@@ -76,10 +76,9 @@ def weights_come_back(bench: Bench) -> None:
     for name, each in belief.items():
         ensure(each.value.equal(again[name].value), f"field {name}: the loaded model believes something else")
     ensure(model.conditions == bench.model.conditions, "the loaded model has other conditions")
-    noise, _ = bench.noise()
-    made, remade = bench.decoder.decode(noise), model.decoder.decode(noise)
-    same = bench.decoder.encode(made), model.decoder.encode(remade)
-    ensure(all(same[0][name].equal(same[1][name]) for name in same[0]), "the loaded model decodes to something else")
+    values = (bench.decoder.decode(bench.clean.state), model.decoder.decode(bench.clean.state))
+    ours, theirs = (bench.decoder.encode(each) for each in values)
+    ensure(all(ours[name].equal(theirs[name]) for name in ours), "the loaded model decodes to something else")
 
 
 def a_run_is_made_from_the_command_line(bench: Bench) -> None:

@@ -213,7 +213,7 @@ def _draw(bench: Bench, prior: State, seeds: Seeds) -> State:
     model = bench.model
     recipe = model.recipe()
     return sample(
-        model.denoiser,
+        model.guided(recipe),
         prior,
         model.grid(recipe),
         recipe.rules,

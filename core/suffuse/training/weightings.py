@@ -6,8 +6,7 @@ parameterization. SNR = alpha^2 / sigma^2.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeAlias
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -17,8 +16,19 @@ from suffuse.processes import Level
 
 __all__ = ["Weighting", "edm", "min_snr", "uniform"]
 
-Weighting: TypeAlias = Callable[[Level, Tensor, float], Tensor]
-"""(level, the output factor of the parameterization, scale of the field) -> weight, in the shape of the level."""
+
+class Weighting(Protocol):
+    """From a noise level to what an error counts there."""
+
+    def __call__(self, level: Level, out: Tensor, scale: float) -> Tensor:
+        """The weight, in the shape of the level.
+
+        Args:
+            level: of the field.
+            out: the output factor of the parameterization.
+            scale: of the field.
+        """
+        ...
 
 
 def uniform() -> Weighting:

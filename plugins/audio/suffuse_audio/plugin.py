@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from suffuse import hookimpl
-from suffuse.plugins import Components
+from suffuse.plugins import Components, Trial
 
-__all__ = ["suffuse_components"]
+__all__ = ["suffuse_components", "suffuse_trials"]
 
 
 @hookimpl
@@ -31,3 +31,32 @@ def suffuse_components() -> Components:
         "condition": {"Reference": "suffuse_audio.data.reference:Reference"},
         "metric": {"audio": "suffuse_audio.metrics:AudioMetrics"},
     }
+
+
+@hookimpl
+def suffuse_trials() -> list[Trial]:
+    """Each backbone on a few short sounds."""
+    short = [
+        "modality=audio", "data.clips=32", "data.heldout=16", "data.seconds=0.128", "metric.epochs=1",
+    ]  # fmt: skip
+    phases = "phases are found again by Griffin-Lim, which is never exact"
+    return [
+        Trial(name="unet2d", words=[*short, "backbone=unet2d_tiny"]),
+        Trial(
+            name="dit1d",
+            words=[*short, "decoder=mel", "backbone=dit1d", "backbone.width=32", "backbone.depth=2"],
+            expected=dict.fromkeys(("decoding_undoes_encoding", "files_can_be_read_back"), phases),
+        ),
+        Trial(
+            name="unet1d",
+            words=[
+                *short,
+                "decoder=waveform",
+                "backbone=unet1d",
+                "backbone.widths=[16,32]",
+                "backbone.blocks=[1,1]",
+                "backbone.strides=[4,4]",
+                "backbone.condition_dim=32",
+            ],
+        ),
+    ]

@@ -1,0 +1,1 @@
+"""Outlines as clouds of points, for suffuse."""

@@ -1,0 +1,1 @@
+"""Lines of text by letters, for suffuse."""

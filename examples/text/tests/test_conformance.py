@@ -1,0 +1,10 @@
+"""What suffuse expects of every plugin: the same checks as `suffuse plugins check text`."""
+
+from collections.abc import Callable
+
+from suffuse.testing import parametrize_with_checks
+
+
+@parametrize_with_checks("text")
+def test_conformance(check: Callable[[], None]) -> None:
+    check()
