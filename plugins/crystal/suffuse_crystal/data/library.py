@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 
 from suffuse.errors import ConfigError, DataError
 from suffuse_crystal.cells import Cells
-from suffuse_crystal.descriptors import CLASSES, NUMBERS
 from suffuse_crystal.data.standard import DAMAGE, REJECTIONS, Entry, Standard, Unfit, prepare
+from suffuse_crystal.descriptors import CLASSES, NUMBERS
 
 __all__ = ["Library", "Preparing", "Records", "Row", "open_library"]
 
@@ -139,6 +139,7 @@ class Library:
         places = np.arange(counts.sum()) + np.repeat(first - (counts.cumsum() - counts), counts)
         return Cells(self._numbers[places], self._positions[places], counts, np.asarray(self._lattices[rows]))
 
+
 def open_library(records: Records, standard: Standard, preparing: Preparing) -> Library:
     """The crystals of some files, prepared now or before.
 
@@ -156,7 +157,7 @@ def open_library(records: Records, standard: Standard, preparing: Preparing) -> 
     place = preparing.folder / digest.hexdigest()[:32]
     try:
         return Library(place)
-    except (OSError, ValueError):
+    except (OSError, EOFError, ValueError):
         pass  # there is none, or it is damaged
     try:
         preparing.folder.mkdir(parents=True, exist_ok=True)
@@ -175,7 +176,8 @@ def open_library(records: Records, standard: Standard, preparing: Preparing) -> 
         raise DataError(f"data.cache_dir={preparing.folder}: cannot be used ({error.strerror or error})") from error
     left = f"; left out: {_shown(summary['left_out'])}" if summary["left_out"] else ""
     print(
-        f"{records.origin}: {summary['kept']:,} of {summary['read']:,} crystals kept{left}; see {place}/preprocess.json",
+        f"{records.origin}: {summary['kept']:,} of {summary['read']:,} crystals kept{left}; "
+        f"see {place / 'preprocess.json'}",
         file=sys.stderr,
         flush=True,
     )
@@ -272,8 +274,8 @@ def _judge(summary: Mapping[str, Any], preparing: Preparing) -> None:
     damaged = sum(left[name]["count"] for name in DAMAGE if name in left)
     if damaged > preparing.max_bad_share * read:
         raise DataError(
-            f"{origin}: {damaged:,} of {read:,} records are no crystals (data.max_bad_share={preparing.max_bad_share}): "
-            f"{_shown(left)}"
+            f"{origin}: {damaged:,} of {read:,} records are no crystals (data.max_bad_share="
+            f"{preparing.max_bad_share}): {_shown(left)}"
         )
 
 
