@@ -26,6 +26,7 @@ BENCHMARKS = {
     "emoji": "Emoji in colour",
     "fashion": "Fashion-MNIST",
     "nci": "Small molecules, the embedded default",
+    "perov": "Perovskites, made and predicted, and crystals of the embedded default",
 }
 """Module in this package -> what it measures. Each has a docstring that says how, and a function ``measure``."""
 

@@ -113,6 +113,7 @@ class Library:
         facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
         self.facts: Mapping[str, Sequence[str]] = facts["columns"]
         self.descriptors: Mapping[str, Sequence[str]] = facts["descriptors"]
+        self.keys: Sequence[str] = facts["keys"]
         self._numbers, self._positions, self.counts, self._lattices = (
             np.load(folder / f"{name}.npy", mmap_mode="r") for name in _ARRAYS
         )
@@ -188,15 +189,15 @@ def _fill(folder: Path, records: Records, standard: Standard, preparing: Prepari
     entries: list[Entry] = []
     reasons: Counter[str] = Counter()
     examples: dict[str, list[str]] = {}
-    seen: set[bytes] = set()
+    keys: dict[str, None] = {}
     total = 0
     with (folder / "rejects.tsv").open("w", encoding="utf-8", errors="replace") as rejects:
         rejects.write("record\treason\n")
         for row, result in _prepared(records.rows(), standard, preparing.processes):
             total += 1
             if isinstance(result, Entry):
-                if (key := _key(result)) not in seen:
-                    seen.add(key)
+                if (key := _key(result)) not in keys:
+                    keys[key] = None
                     entries.append(result._replace(facts={**row.facts, **result.facts}))
                     continue
                 result = "duplicate"
@@ -219,6 +220,7 @@ def _fill(folder: Path, records: Records, standard: Standard, preparing: Prepari
         np.save(folder / f"{name}.npy", getattr(cells, name))
     facts = {
         "columns": {name: [entry.facts.get(name, "") for entry in entries] for name in records.columns},
+        "keys": list(keys),
         "descriptors": {name: [entry.descriptors[name] for entry in entries] for name in (*NUMBERS, *CLASSES)},
     }
     for name, content in (("facts", facts), ("preprocess", summary)):
@@ -254,11 +256,11 @@ def _prepare(row: Row, standard: Standard) -> Entry | str:
         return refusal.reason
 
 
-def _key(entry: Entry) -> bytes:
+def _key(entry: Entry) -> str:
     """Equal for equal cells; the last digits, in which programs differ, do not count."""
     numbers, positions, lattice = entry.cell
     parts = (numbers, np.round(positions, 3) % 1.0, np.round(lattice @ lattice.T, 2))
-    return hashlib.sha256(b"".join(np.ascontiguousarray(part).tobytes() for part in parts)).digest()
+    return hashlib.sha256(b"".join(np.ascontiguousarray(part).tobytes() for part in parts)).hexdigest()[:32]
 
 
 def _judge(summary: Mapping[str, Any], preparing: Preparing) -> None:
