@@ -23,9 +23,10 @@ help:
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[image]"
 	@touch $@
 
-.venv/.dev: pyproject.toml constraints.txt | .venv
+.venv/.dev: pyproject.toml plugins/crystal/pyproject.toml constraints.txt | .venv
 	@echo "installing suffuse with everything that its tests use (torch is large: some minutes and 6 GB the first time)"
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable "plugins/crystal[smact]"
 	@touch $@ .venv/.image
 
 .venv/.bench: .venv/.dev

@@ -29,6 +29,7 @@ BENCHMARKS = {
     "fsdd": "Real spoken digits",
     "voice": "Voices by a recording",
     "nci": "Small molecules, the embedded default",
+    "perov": "Perovskites, made and predicted, and crystals of the embedded default",
 }
 """Module in this package -> what it measures. Each has a docstring that says how, and a function ``measure``."""
 

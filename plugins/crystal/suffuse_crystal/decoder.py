@@ -34,15 +34,15 @@ _SYMBOLS = {number: symbol for symbol, number in ELEMENTS.items()}
 class Crystal(Decoder):
     """Crystals as three fields, as pymatgen's ``Structure``, and as CIF or extxyz files.
 
-    ``positions`` ``[N, 3]`` are fractions of the cell on a torus, ``lattice`` ``[6]`` the logarithm of the metric for an
-    atom (`suffuse_crystal.lattices`), ``atoms`` ``[N]`` the elements, out of those that the data has. What a network
-    draws is decoded as it is; nothing is relaxed or moved to symmetric places.
+    ``positions`` ``[N, 3]`` are fractions of the cell on a torus, ``lattice`` ``[6]`` the logarithm of the metric
+    (`suffuse_crystal.lattices`), ``atoms`` ``[N]`` the elements, out of those that the data has. What a network draws
+    is decoded as it is; nothing is relaxed or moved to symmetric places.
 
     Args:
         file: what is written for each sample: ``cif`` or ``extxyz``.
         given: ``none``, or ``atoms``: the network is told which elements are in the cell and makes the structure of
             them, which is crystal structure prediction.
-        cell: side of the drawing of one crystal, in pixels.
+        drawing: side of that of one crystal, in pixels.
     """
 
     tasks: ClassVar[Mapping[str, str]] = {"predict": "given"}
@@ -52,13 +52,13 @@ class Crystal(Decoder):
         *,
         file: Literal["cif", "extxyz"] = "cif",
         given: Literal["none", "atoms"] = "none",
-        cell: int = 180,
+        drawing: int = 180,
     ) -> None:
-        if not 40 <= cell <= 2000:
-            raise ConfigError(f"decoder.cell={cell}: a number of pixels from 40 to 2000")
+        if not 40 <= drawing <= 2000:
+            raise ConfigError(f"decoder.drawing={drawing}: a number of pixels from 40 to 2000")
         self.file = file
         self.given = given
-        self.cell = cell
+        self.drawing = drawing
         self.suffix = f".{file}"
         self._numbers: NDArray[np.int16] | None = None
 
@@ -130,9 +130,9 @@ class Crystal(Decoder):
 
     def decode(self, state: State) -> list[Structure]:
         """The structure of each sample; a token that is no element becomes a dummy atom X."""
-        numbers = np.append(self._known(), np.int16(0))
+        known = np.append(self._known(), np.int16(0))
         tokens = state["atoms"].detach().to("cpu", torch.int64).numpy()
-        numbers = numbers[np.where((tokens < 0) | (tokens >= len(numbers)), len(numbers) - 1, tokens)]
+        numbers = known[np.where((tokens < 0) | (tokens >= len(known)), len(known) - 1, tokens)]
         positions = state["positions"].detach().to("cpu", torch.float64).numpy()
         mask = torch.ones(tokens.shape, dtype=torch.bool) if state.mask is None else state.mask.cpu()
         counts = mask.sum(1)
@@ -182,11 +182,11 @@ class Crystal(Decoder):
 
     def sheet(self, values: Sequence[Structure], captions: Sequence[str], path: Path) -> None:
         """A grid of drawings with formulas and captions."""
-        draw_sheet(values, captions, path, self.cell)
+        draw_sheet(values, captions, path, self.drawing)
 
     def html(self, value: Structure) -> str:
         """The drawing as inline SVG, with formula, cell and volume as the title."""
-        return draw_svg(value, self.cell)
+        return draw_svg(value, self.drawing)
 
     def _known(self) -> NDArray[np.int16]:
         if self._numbers is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Mapping
 
@@ -32,6 +33,7 @@ def describe(structure: Structure) -> Mapping[str, str]:
 
 def space_group(structure: Structure) -> int:
     """The number of its space group; 0 where spglib finds none."""
+    os.environ.setdefault("SPGLIB_WARNING", "OFF")  # else it writes to the terminal by itself
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -88,7 +88,6 @@ def draw_sheet(values: Sequence[Structure], captions: Sequence[str], path: Path,
         DataError: the file cannot be written.
         ValueError: there are no values, or not as many captions.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.collections import EllipseCollection, LineCollection
     from matplotlib.figure import Figure
 
@@ -127,7 +126,7 @@ def draw_sheet(values: Sequence[Structure], captions: Sequence[str], path: Path,
     try:
         try:
             with hidden.open("wb") as stream:
-                FigureCanvasAgg(figure).print_png(stream)
+                figure.savefig(stream, format="png")
             hidden.replace(path)
         finally:
             hidden.unlink(missing_ok=True)
@@ -197,4 +196,5 @@ def _view() -> NDArray[np.float64]:
     (sin_z, cos_z), (sin, cos) = ((math.sin(angle), math.cos(angle)) for angle in _TURN)
     about_z = np.array([[cos_z, sin_z, 0], [-sin_z, cos_z, 0], [0, 0, 1]])
     about_x = np.array([[1, 0, 0], [0, cos, sin], [0, -sin, cos]])
-    return about_z @ about_x
+    turn: NDArray[np.float64] = about_z @ about_x
+    return turn

@@ -16,8 +16,8 @@ from pymatgen.core import Composition, Lattice, Structure
 from pymatgen.io.cif import CifWriter
 
 from suffuse.errors import DataError
-from suffuse_crystal.data.standard import REJECTIONS, Standard, Unfit, in_standard_cell, kind_of, read_structure
 from suffuse_crystal.cells import ELEMENTS
+from suffuse_crystal.data.standard import REJECTIONS, Standard, Unfit, in_standard_cell, kind_of, read_structure
 
 __all__ = ["KEYWORD", "first_structure", "read_record", "write_cif", "write_extxyz"]
 

@@ -5,9 +5,9 @@ orientation. It is positive definite, so that its logarithm is any symmetric mat
 of a lattice: noise and means never leave the space. The polar part ``P = G^(1/2)`` is the same lattice, turned so that
 its matrix is symmetric.
 
-The volume grows with the number n of atoms in the cell. ``log P`` is therefore taken per atom, ``log P - (log n / 3) I``,
-and from that of a common density. Its coordinates in an orthonormal basis of symmetric matrices are the six numbers: one
-of volume, two of the ratios of lengths, three of the angles.
+The volume grows with the number n of atoms in the cell. ``log P`` is therefore taken for one atom, as
+``log P - (log n / 3) I``, and from that of a common density. Its coordinates in an orthonormal basis of symmetric
+matrices are the six numbers: one of volume, two of the ratios of lengths, three of the angles.
 
 References:
     Jiao et al. 2024, "Space group constrained crystal generation" (DiffCSP++; the logarithm of the polar part, and a
@@ -61,7 +61,8 @@ def metric_logs(six: Tensor, counts: Tensor) -> Tensor:
 
 def polar_of(six: Tensor, counts: Tensor) -> Tensor:
     """The lattices as symmetric matrices, ``[B, 6], [B] -> [B, 3, 3]`` in Å; the inverse of `logs_of` up to a turn."""
-    return torch.linalg.matrix_exp(metric_logs(six, counts))
+    polar: Tensor = torch.linalg.matrix_exp(metric_logs(six, counts))
+    return polar
 
 
 def _volume(counts: Tensor) -> Tensor:

@@ -42,7 +42,7 @@ class Facts:
         structure: itself.
         sound: see `sound`.
         neutral: whether the composition can be neutral; None where smact is not asked.
-        density: in g/cm^3.
+        density: in g/cm^3; 0 of what is not sound.
         elements: how many different ones.
         group: number of the space group, 0 for none.
     """
@@ -65,7 +65,8 @@ def sound(structure: Structure) -> bool:
     volume of 0.1 Å^3.
 
     References:
-        Court et al. 2020, "3-D inorganic crystal structure generation and property prediction"; Xie et al. 2022 (CDVAE).
+        Court et al. 2020, "3-D inorganic crystal structure generation and property prediction"; Xie et al. 2022,
+        "Crystal diffusion variational autoencoder".
     """
     if not _whole(structure) or structure.volume < _LEAST_VOLUME:
         return False
@@ -142,8 +143,8 @@ class CrystalMetrics:
             return None
         evaluation.details["smact"] = version("smact")
         # Beyond a few elements all combinations of their oxidation states take hours, and nearly anything is neutral.
-        return lambda structure: len(structure.composition) <= _MOST_ELEMENTS and bool(
-            smact_validity(structure.composition)
+        return lambda structure: (
+            len(structure.composition) <= _MOST_ELEMENTS and bool(smact_validity(structure.composition))
         )
 
     def _energies(self, good: Sequence[Facts], held: Sequence[Facts], evaluation: Evaluation) -> list[Score]:
@@ -180,7 +181,7 @@ def _examine(structure: Structure, judge: Callable[[Structure], bool] | None) ->
         structure=structure,
         sound=fine,
         neutral=None if judge is None else _whole(structure) and judge(structure),
-        density=float(structure.density),
+        density=float(structure.density) if fine else 0.0,
         elements=len(structure.composition.elements),
         group=space_group(structure) if fine else 0,
     )
@@ -223,7 +224,8 @@ def _novelty(drawn: Sequence[Facts], held: Sequence[Facts], train: CrystalSplit)
     names = ("unique", "novel", "valid, unique and novel")
     meanings = (
         "distinct crystals among the valid draws, by pymatgen's StructureMatcher",
-        f"share of the distinct valid crystals that match no training crystal; of each formula {_COMPARED} are compared",
+        "share of the distinct valid crystals that match no training crystal; of each formula "
+        f"{_COMPARED} are compared",
         "distinct valid crystals that match no training crystal, per draw",
     )
     return [

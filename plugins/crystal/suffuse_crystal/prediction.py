@@ -34,9 +34,9 @@ def matches(
     found = [distance(made, each) for made, each in zip(values, real, strict=True)]
     plain = [None if made is None else distance(made, each) for made, each in zip(guesses, real, strict=True)]
     about = (
-        f"{len(values)} held-out compositions, one try each, by StructureMatcher (0.3 of the lengths, 10 degrees, 0.5 of "
-        "the spacing); real: in place of the model, a random training crystal of as many atoms of each kind with its "
-        "elements exchanged"
+        f"{len(values)} held-out compositions, one try each, by StructureMatcher (0.3 of the lengths, 10 degrees, 0.5 "
+        "of the spacing); real: in place of the model, a random training crystal of as many atoms of each kind with "
+        "its elements exchanged"
     )
     scores = [
         Score(
@@ -87,4 +87,3 @@ def _by_amount(structure: Structure, rng: np.random.Generator) -> list[str]:
 
 def _rate(found: Sequence[float | None]) -> float:
     return sum(each is not None for each in found) / len(found)
-

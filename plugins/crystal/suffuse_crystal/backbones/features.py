@@ -74,7 +74,7 @@ class PairFeatures(nn.Module):
 
     def nearest(self, positions: Tensor, six: Tensor, counts: Tensor) -> Tensor:
         """Distances to the nearest images in Å, ``[B, N, N]``."""
-        metric = torch.linalg.matrix_exp(2 * metric_logs(six, counts))
+        metric: Tensor = torch.linalg.matrix_exp(2 * metric_logs(six, counts))
         apart = positions.unsqueeze(1) - positions.unsqueeze(2)
         apart = apart - apart.round()
         batch, count = apart.shape[:2]
@@ -85,4 +85,5 @@ class PairFeatures(nn.Module):
         square = (straight + 2 * leant @ shifts.T + images).view(batch, count, count, -1)
         itself = torch.eye(count, dtype=torch.bool, device=square.device)
         square[..., 0] = square[..., 0].masked_fill(itself, _SELF)
-        return square.amin(-1).clamp_min(1e-6).sqrt()
+        near: Tensor = square.amin(-1).clamp_min(1e-6).sqrt()
+        return near

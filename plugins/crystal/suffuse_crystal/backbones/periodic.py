@@ -67,7 +67,6 @@ class Periodic(nn.Module):
         atoms = fields["atoms"]
         self.condition_dim = condition_dim
         self.scale = fields["lattice"].scale
-        self.makes_atoms = not atoms.given
         self.features = PairFeatures(waves, distances)
         self.enter_atoms = nn.Embedding(tokens, width)
         self.enter_pairs = nn.Linear(self.features.width, pair_width)
@@ -79,11 +78,10 @@ class Periodic(nn.Module):
         self.leave = _Norm(width, condition_dim)
         self.leave_positions = nn.Linear(width, 3)
         self.pull = nn.Linear(pair_width, 3 * waves)
-        self.leave_lattice = nn.Sequential(
-            nn.Linear(width + pair_width, width), nn.SiLU(), nn.Linear(width, LOGS)
-        )
-        self.leave_atoms = nn.Linear(width, tokens - 1) if self.makes_atoms else None
-        for layer in (self.leave_positions, self.pull, self.leave_lattice[-1], self.leave_atoms):
+        self.join = nn.Linear(width + pair_width, width)
+        self.leave_lattice = nn.Linear(width, LOGS)
+        self.leave_atoms = None if atoms.given else nn.Linear(width, tokens - 1)
+        for layer in (self.leave_positions, self.pull, self.leave_lattice, self.leave_atoms):
             if layer is not None:
                 nn.init.zeros_(layer.weight)
                 nn.init.zeros_(layer.bias)
@@ -116,17 +114,16 @@ class Periodic(nn.Module):
         facts = [self.waves(levels).flatten(1), self.sizes(counts.to(likely)), state["lattice"], likely / self.scale]
         y = nn.functional.silu(self.steer(torch.cat(facts, -1)) + condition)
         x, e = self.enter_atoms(tokens), self.enter_pairs(look.pairs)
-        both = (mask.unsqueeze(1) & mask.unsqueeze(2)).unsqueeze(-1)
-        share = both / counts.clamp_min(1)[:, None, None, None]
+        real = (mask / counts.clamp_min(1).to(x).unsqueeze(-1)).unsqueeze(-1)
+        share = mask.unsqueeze(-1).unsqueeze(-1) * real.unsqueeze(1)
         for layer in self.layers:
             x, e = layer(x, e, y, share)
         x = self.leave(x, y)
-        real = mask.unsqueeze(-1) / counts.clamp_min(1)[:, None, None]
         pull = self.pull(e).unflatten(-1, look.sines.shape[-2:])
         moves = self.leave_positions(x) + ((pull * look.sines).sum(-1) * share).sum(2)
         moves = (moves - (moves * real).sum(1, keepdim=True)) * mask.unsqueeze(-1)
         whole = torch.cat([(x * real).sum(1), ((e * share).sum(2) * real).sum(1)], -1)
-        found = {"positions": moves, "lattice": self.leave_lattice(whole)}
+        found = {"positions": moves, "lattice": self.leave_lattice(nn.functional.silu(self.join(whole)))}
         if self.leave_atoms is not None:
             found["atoms"] = self.leave_atoms(x)
         return found

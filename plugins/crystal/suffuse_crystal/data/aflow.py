@@ -61,7 +61,7 @@ class _Prototypes:
     """The file that pymatgen ships."""
 
     origin = "AFLOW prototypes"
-    columns = ()
+    columns: tuple[str, ...] = ()
 
     def __init__(self) -> None:
         found = find_spec("pymatgen.analysis.prototypes")

@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 
 from suffuse.errors import ConfigError, DataError
 from suffuse_crystal.cells import Cells
-from suffuse_crystal.descriptors import CLASSES, NUMBERS
 from suffuse_crystal.data.standard import DAMAGE, REJECTIONS, Entry, Standard, Unfit, prepare
+from suffuse_crystal.descriptors import CLASSES, NUMBERS
 
 __all__ = ["Library", "Preparing", "Records", "Row", "open_library"]
 
@@ -113,6 +113,7 @@ class Library:
         facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
         self.facts: Mapping[str, Sequence[str]] = facts["columns"]
         self.descriptors: Mapping[str, Sequence[str]] = facts["descriptors"]
+        self.keys: Sequence[str] = facts["keys"]
         self._numbers, self._positions, self.counts, self._lattices = (
             np.load(folder / f"{name}.npy", mmap_mode="r") for name in _ARRAYS
         )
@@ -139,6 +140,7 @@ class Library:
         places = np.arange(counts.sum()) + np.repeat(first - (counts.cumsum() - counts), counts)
         return Cells(self._numbers[places], self._positions[places], counts, np.asarray(self._lattices[rows]))
 
+
 def open_library(records: Records, standard: Standard, preparing: Preparing) -> Library:
     """The crystals of some files, prepared now or before.
 
@@ -156,7 +158,7 @@ def open_library(records: Records, standard: Standard, preparing: Preparing) -> 
     place = preparing.folder / digest.hexdigest()[:32]
     try:
         return Library(place)
-    except (OSError, ValueError):
+    except (OSError, EOFError, ValueError):
         pass  # there is none, or it is damaged
     try:
         preparing.folder.mkdir(parents=True, exist_ok=True)
@@ -175,7 +177,8 @@ def open_library(records: Records, standard: Standard, preparing: Preparing) -> 
         raise DataError(f"data.cache_dir={preparing.folder}: cannot be used ({error.strerror or error})") from error
     left = f"; left out: {_shown(summary['left_out'])}" if summary["left_out"] else ""
     print(
-        f"{records.origin}: {summary['kept']:,} of {summary['read']:,} crystals kept{left}; see {place}/preprocess.json",
+        f"{records.origin}: {summary['kept']:,} of {summary['read']:,} crystals kept{left}; "
+        f"see {place / 'preprocess.json'}",
         file=sys.stderr,
         flush=True,
     )
@@ -186,15 +189,15 @@ def _fill(folder: Path, records: Records, standard: Standard, preparing: Prepari
     entries: list[Entry] = []
     reasons: Counter[str] = Counter()
     examples: dict[str, list[str]] = {}
-    seen: set[bytes] = set()
+    keys: dict[str, None] = {}
     total = 0
     with (folder / "rejects.tsv").open("w", encoding="utf-8", errors="replace") as rejects:
         rejects.write("record\treason\n")
         for row, result in _prepared(records.rows(), standard, preparing.processes):
             total += 1
             if isinstance(result, Entry):
-                if (key := _key(result)) not in seen:
-                    seen.add(key)
+                if (key := _key(result)) not in keys:
+                    keys[key] = None
                     entries.append(result._replace(facts={**row.facts, **result.facts}))
                     continue
                 result = "duplicate"
@@ -217,6 +220,7 @@ def _fill(folder: Path, records: Records, standard: Standard, preparing: Prepari
         np.save(folder / f"{name}.npy", getattr(cells, name))
     facts = {
         "columns": {name: [entry.facts.get(name, "") for entry in entries] for name in records.columns},
+        "keys": list(keys),
         "descriptors": {name: [entry.descriptors[name] for entry in entries] for name in (*NUMBERS, *CLASSES)},
     }
     for name, content in (("facts", facts), ("preprocess", summary)):
@@ -252,11 +256,11 @@ def _prepare(row: Row, standard: Standard) -> Entry | str:
         return refusal.reason
 
 
-def _key(entry: Entry) -> bytes:
+def _key(entry: Entry) -> str:
     """Equal for equal cells; the last digits, in which programs differ, do not count."""
     numbers, positions, lattice = entry.cell
     parts = (numbers, np.round(positions, 3) % 1.0, np.round(lattice @ lattice.T, 2))
-    return hashlib.sha256(b"".join(np.ascontiguousarray(part).tobytes() for part in parts)).digest()
+    return hashlib.sha256(b"".join(np.ascontiguousarray(part).tobytes() for part in parts)).hexdigest()[:32]
 
 
 def _judge(summary: Mapping[str, Any], preparing: Preparing) -> None:
@@ -272,8 +276,8 @@ def _judge(summary: Mapping[str, Any], preparing: Preparing) -> None:
     damaged = sum(left[name]["count"] for name in DAMAGE if name in left)
     if damaged > preparing.max_bad_share * read:
         raise DataError(
-            f"{origin}: {damaged:,} of {read:,} records are no crystals (data.max_bad_share={preparing.max_bad_share}): "
-            f"{_shown(left)}"
+            f"{origin}: {damaged:,} of {read:,} records are no crystals (data.max_bad_share="
+            f"{preparing.max_bad_share}): {_shown(left)}"
         )
 
 

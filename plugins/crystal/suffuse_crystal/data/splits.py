@@ -116,13 +116,12 @@ def split_libraries(
     if not len(parts[0][1]):
         raise DataError(f"{library.summary['origin']}: no crystal is left to train on; see data.split and data.heldout")
     known = [facts for each, rows in parts for facts in _known(each, rows)]
-    names = [str(place) for place in range(len(known))]
     conditions, columns = conditions_of(
         known,
         [*classes, *(name for name in descriptors if name in CLASSES)],
         [*numbers, *(name for name in descriptors if name in NUMBERS)],
         np.arange(len(parts[0][1])),
-        names=names,
+        names=[facts["formula"] for facts in known],
         origin=str(library.summary["origin"]),
         what="crystal",
     )
@@ -152,13 +151,7 @@ def _held_out(
         return np.array([word.lower() not in _TRAINING for word in library.facts[split_column]])
     if split == "formula":
         return held_out_by_key(library.descriptors["formula"], share)
-    return held_out_by_key([_place(library, row) for row in range(len(library))], share)
-
-
-def _place(library: Library, row: int) -> str:
-    """A text that is that of this crystal whatever others are there."""
-    ((numbers, positions, lattice),) = library.cells(np.array([row]))
-    return f"{numbers.tolist()} {positions.round(3).tolist()} {(lattice @ lattice.T).round(2).tolist()}"
+    return held_out_by_key(library.keys, share)
 
 
 def _known(library: Library, rows: NDArray[np.int64]) -> list[dict[str, str]]:

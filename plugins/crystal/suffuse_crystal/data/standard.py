@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
@@ -204,9 +204,17 @@ def _extxyz(text: str) -> Structure:
     return structure
 
 
-_READERS = {
+def _poscar(text: str) -> Structure:
+    return Structure.from_str(text, fmt="poscar")
+
+
+def _json(text: str) -> Structure:
+    return Structure.from_str(text, fmt="json")
+
+
+_READERS: Mapping[str, Callable[[str], Structure]] = {
     "cif": _cif,
-    "poscar": lambda text: Structure.from_str(text, fmt="poscar"),
+    "poscar": _poscar,
     "extxyz": _extxyz,
-    "json": lambda text: Structure.from_str(text, fmt="json"),
+    "json": _json,
 }
