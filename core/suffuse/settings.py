@@ -262,6 +262,7 @@ class SampleSettings(_RunSettings):
         strength: how far ``vary`` goes back towards noise.
         resample: of ``inpaint``.
         measurement: of ``upscale``.
+        decoder: settings of the run's decoder that concern files alone, such as how samples of sound are stored.
         compute_batch: samples computed at once; results are equal in every bit for equal values of it.
     """
 
@@ -279,6 +280,7 @@ class SampleSettings(_RunSettings):
     strength: Annotated[float, Range(above=0, most=1)] = 0.5
     resample: ResampleSettings = field(default_factory=ResampleSettings)
     measurement: MeasurementSettings = field(default_factory=MeasurementSettings)
+    decoder: dict[str, Any] = field(default_factory=dict)
     compute_batch: _Batch = 64
 
     def __post_init__(self) -> None:

@@ -28,6 +28,7 @@ def sample(config: dict[str, Any], directory: Path | None = None) -> Path:
         SuffuseError: the configuration or the run is not fit for it; then nothing is written.
     """
     run, model = open_model(config)
+    model.save_as(config["decoder"])
     recipe = model.recipe(config.get("sampler"), config.get("guidance"))
     job = prepare(config, model, recipe)
     folder = _folder(config, run)
