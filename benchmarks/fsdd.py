@@ -21,6 +21,7 @@ OVERRIDES = [
     f"data.pattern={PATTERN}",
     "data.classes=[label]",
     "data.heldout_where={take: 0..4}",
+    "data.ending=silence",
     "decoder.window=128",
     "decoder.hop=64",
     "metric.words=[zero,one,two,three,four,five,six,seven,eight,nine]",

@@ -36,7 +36,7 @@ _PATHS = re.compile(r"(?:.*\.)?(?:path|run|resume|init|input|other|mask|out|labe
 
 _FROM_RUN = ("modality", "data", "backbone", "decoder", "metric", "process", "trainer")
 _OPEN = {
-    "sample": ("condition", "sampler", "guidance"),
+    "sample": ("condition", "sampler", "guidance", "decoder"),
     "evaluate": ("sampler", "guidance"),
     "report": ("sampler", "guidance"),
 }
@@ -192,7 +192,8 @@ def _check_free(overrides: list[_Override]) -> None:
 def _check_belongs(command: str, overrides: list[_Override]) -> None:
     for override in overrides:
         section = override.key.partition(".")[0]
-        if section in _FROM_RUN and not override.prefix:
+        changeable = "." in override.key and section in _OPEN[command]
+        if section in _FROM_RUN and not override.prefix and not changeable:
             raise ConfigError(f"{override.key}: {command} takes this from the run; leave it out")
 
 

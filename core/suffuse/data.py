@@ -248,6 +248,8 @@ class Decoder(ABC):
     """Of the files that `save` writes, with the dot: by default .json, .txt or .csv."""
     tasks: ClassVar[Mapping[str, str]] = {}
     """What people in this field call a task of ``suffuse sample``, to the task's own name."""
+    saving: ClassVar[frozenset[str]] = frozenset()
+    """Settings that files depend on and samples do not, so that ``suffuse sample`` may change them."""
 
     @abstractmethod
     def fields(self, train: Split) -> dict[str, Field]:

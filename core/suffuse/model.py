@@ -99,6 +99,21 @@ class Model:
             "config": self.config,
         }
 
+    def save_as(self, settings: Mapping[str, Any]) -> None:
+        """Change settings of the decoder that nothing but files depends on.
+
+        Raises:
+            ConfigError: it has no such setting, or samples depend on it too.
+        """
+        free = self.decoder.saving
+        for key in settings:
+            if key not in free:
+                may = f"only {', '.join(sorted(free))} can be changed" if free else "nothing of it can be changed"
+                raise ConfigError(f"decoder.{key}: taken from the run, {may}{suggest(key, free)}")
+        if settings:
+            self.decoder = self.registry.build("decoder", {**self.config["decoder"], **settings}, plugin=self.plugin)
+            self.decoder.adopt(self.fields)
+
     def sized(self, state: State) -> dict[str, Field]:
         """The fields at the size of a state, such as that of a user's file."""
         return {

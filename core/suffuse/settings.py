@@ -266,6 +266,7 @@ class SampleSettings(_RunSettings):
         resample: of ``inpaint``.
         measurement: of ``upscale``.
         callbacks: what else is told of the samples, beside what the run itself names.
+        decoder: settings of the run's decoder that concern files alone, such as how samples of sound are stored.
         compute_batch: samples computed at once; results are equal in every bit for equal values of it.
         shard: samples of a part; what is there of a request when it is interrupted are whole parts.
     """
@@ -285,6 +286,7 @@ class SampleSettings(_RunSettings):
     resample: ResampleSettings = field(default_factory=ResampleSettings)
     measurement: MeasurementSettings = field(default_factory=MeasurementSettings)
     callbacks: dict[str, _Named] = field(default_factory=dict)
+    decoder: dict[str, Any] = field(default_factory=dict)
     compute_batch: _Batch = 64
     shard: _Batch = 1024
 

@@ -248,6 +248,14 @@ def test_a_short_sound_is_continued(plain: Path, tmp_path: Path) -> None:
     assert np.array_equal(found, made(plain, tmp_path / "same", "task=inpaint", f"input={path}"))
 
 
+@pytest.mark.parametrize(("subtype", "found"), [("pcm16", "PCM_16"), ("pcm24", "PCM_24"), ("float", "FLOAT")])
+def test_the_form_of_the_samples_is_chosen_with_the_samples(
+    plain: Path, tmp_path: Path, subtype: str, found: str
+) -> None:
+    made(plain, tmp_path / "out", f"decoder.subtype={subtype}")
+    assert soundfile.info(tmp_path / "out" / "sample-000000.wav").subtype == found
+
+
 def test_a_sound_goes_on_as_long_as_is_asked_for(plain: Path, tmp_path: Path) -> None:
     path = write(tmp_path / "in.wav", tone(300.0, 0.6))
     known = soundfile.read(path, dtype="int16")[0]
@@ -283,6 +291,8 @@ def test_what_cannot_be_done_is_one_line(
         (plain, ["task=continue", f"input={short}"], "short.wav: a sound of 0.005 s is too short"),
         (plain, ["task=inpaint", f"input={path}", mask], "gap.txt: the gap from 5 to 6 s does not lie in the clip"),
         (plain, ["task=upscale", f"input={path}"], "has no coarser files"),
+        (plain, ["decoder.hop=64"], "decoder.hop: taken from the run, only subtype can be changed"),
+        (plain, ["decoder.subtype=pcm15"], "decoder.subtype=pcm15: must be one of pcm16, pcm24, float"),
         (plain, ["length=2.5m"], "length=2.5m: seconds such as 2.5s, or 800ms"),
         (plain, ["length=0s"], "length=0s: seconds such as 2.5s"),
         (plain, ["length=1e9"], "length=1000000000.0: seconds such as 2.5s, or 800ms, up to 86400s"),

@@ -160,6 +160,11 @@ def test_a_longer_input_is_filled_in_and_continued(files: dict[str, str]) -> Non
     assert prepared.join([1.0] * 9) == [12.0, *[2.0] * 5], "filled in first, and then as long as was asked for"
 
 
+def test_a_decoder_that_no_file_depends_on_is_the_one_of_the_run() -> None:
+    with pytest.raises(ConfigError, match=r"decoder\.subtype: taken from the run, nothing of it can be changed"):
+        model().save_as({"subtype": "float"})
+
+
 def test_a_length_that_means_nothing_is_named(files: dict[str, str]) -> None:
     with pytest.raises(ConfigError, match=r"length=2\.5s: the samples of this run have one size"):
         job(model(), length="2.5s")

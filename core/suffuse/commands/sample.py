@@ -40,6 +40,7 @@ def sample(config: dict[str, Any], directory: Path | None = None) -> Path:
     if World.here().size > 1 and not config.get("out"):
         raise ConfigError("out=FOLDER is needed: one folder for all processes")
     run, model = open_model(config)
+    model.save_as(config["decoder"])
     recipe = model.recipe(config.get("sampler"), config.get("guidance"))
     named = {**model.config["callbacks"], **config.get("callbacks", {})}
     watching = Callbacks(build_callbacks(named, model.registry, model.plugin))
@@ -110,7 +111,7 @@ def _write(
 def _request(config: Mapping[str, Any], model: Model, recipe: Recipe) -> dict[str, Any]:
     """All that decides the samples of a folder, as plain data."""
     files = {key: sha256(Path(config[key]).expanduser()) for key in ("input", "other", "mask") if config.get(key)}
-    names = ("seed", "n", "indices", "condition", "task", "strength", "resample", "measurement", "length", "overlap")
+    names = ("seed", "n", "indices", "condition", "task", "strength", "resample", "measurement", "length", "overlap", "decoder")
     return {
         "step": model.step,
         "checkpoint": model.digest,

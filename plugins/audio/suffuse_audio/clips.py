@@ -18,11 +18,13 @@ class Clip:
         rate: samples in a second.
         valid: how many of the T are sound; what comes after is silence that fills the clip up to a set length.
             None where all are.
+        limiter: what was done to keep it within full scale, for its record; empty where nothing was.
     """
 
     samples: Tensor
     rate: int
     valid: int | None = None
+    limiter: str = ""
 
     @property
     def seconds(self) -> float:

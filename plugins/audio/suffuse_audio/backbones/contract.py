@@ -19,7 +19,19 @@ from suffuse.fitting import Range
 from suffuse.layers import NoiseEmbedding
 from suffuse.state import State
 
-__all__ = ["GROUP", "Count", "Share", "Stack", "check_widths", "fill", "group_norm", "heads", "keep", "zero"]
+__all__ = [
+    "GROUP",
+    "Count",
+    "Share",
+    "Stack",
+    "along",
+    "check_widths",
+    "fill",
+    "group_norm",
+    "heads",
+    "keep",
+    "zero",
+]
 
 Count: TypeAlias = Annotated[int, Range(least=1)]
 Share: TypeAlias = Annotated[float, Range(least=0, below=1)]
@@ -27,13 +39,15 @@ Share: TypeAlias = Annotated[float, Range(least=0, below=1)]
 
 GROUP = 8
 """Channels that are normalised together; widths are multiples of it."""
+_FAINT = 0.1
+"""Sounds much weaker than that, where a typical one has 1, have no direction."""
 
 
 class Stack(nn.Module):
     """The fields of a state as one tensor ``[B, C, ...]``, its noise levels and conditions as one vector, and back.
 
-    Channels that are made come first, those that are given after them; of these first the fields of the same shape as
-    all that is made, which can be handed through (see `keep`).
+    Channels that are made come first, those that are given after them; of these first the fields that hold one sound or
+    more in the very form of all that is made, which can be handed through (see `keep`).
 
     Args:
         fields: of the data, all with the same axes after the channels; given ones may have frequencies of their own.
@@ -64,11 +78,11 @@ class Stack(nn.Module):
                 f"backbone={backbone} takes fields that differ in their channels alone; here are {shapes}"
             )
         self.channels = {name: field.shape[0] for name, field in made.items()}
-        alike = {name for name, field in given.items() if field.shape == (total, *next(iter(grids)))}
-        self.given = {name: given[name].shape[0] for name in sorted(given, key=lambda name: name not in alike)}
-        self.passing = len(alike)
-        self.levels = nn.ModuleList(NoiseEmbedding(condition_dim) for _ in fields)
         (grid,) = grids
+        alike = {name for name, field in given.items() if field.shape[1:] == grid and field.shape[0] % total == 0}
+        self.given = {name: given[name].shape[0] for name in sorted(given, key=lambda name: name not in alike)}
+        self.passing = sum(self.given[name] for name in alike) // total
+        self.levels = nn.ModuleList(NoiseEmbedding(condition_dim) for _ in fields)
         self.rows = nn.ModuleDict(
             {name: _Rows(field.shape[1], grid[0]) for name, field in given.items() if field.shape[1:] != grid}
         )
@@ -161,6 +175,19 @@ def keep(heard: Tensor, emitted: Tensor) -> Tensor:
     for sound, share in zip(torch.split(heard, parts, 1), torch.split(kept, parts, 1), strict=True):
         x = torch.addcmul(x, share, sound)
     return x
+
+
+def along(heard: Tensor, parts: int) -> Tensor:
+    """How far the noisy sound goes along each sound that is heard, ``[B, k C, ...] -> [B, k, ...]``.
+
+    At each place the inner product over the C channels with a sound of length one; along the noisy sound itself, which
+    comes first, it is how strong it is. A strength and the phase between two sounds are products, of which a few layers
+    of convolutions are bad approximations.
+    """
+    noisy = heard[:, :parts]
+    sounds = heard.reshape(len(heard), -1, parts, *heard.shape[2:])
+    length = (sounds.square().sum(2) + _FAINT**2).sqrt()
+    return (noisy.unsqueeze(1) * sounds).sum(2) / length
 
 
 def check_widths(widths: Sequence[int], backbone: str) -> None:

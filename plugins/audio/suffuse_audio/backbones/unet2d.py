@@ -1,7 +1,7 @@
 """A small U-Net on time and frequency that learns short sounds in minutes on two CPU cores.
 
 Convolutions see harmonics and formants as shapes, which they learn from few examples, where a network on frames has to
-learn each bin by itself. Three things are particular to sound:
+learn each bin by itself. Four things are particular to sound:
 
 - Most of a spectrogram is silence, out of which noise has to be taken to the last bit. A chain of convolutions and
   normalisations is bad at handing its input through, so the network says for each value how much of the noisy one is
@@ -10,6 +10,7 @@ learn each bin by itself. Three things are particular to sound:
   gain of its own at the entrance and at the exit, steered by noise level and conditions (the frequency-wise scaling of
   Pasini et al., *Music2Latent*, 2024, here with the conditions).
 - A pitch that is asked for is a place on that axis. Curves over frequency mark it at the entrance.
+- Phases hardly ever matter by themselves, but strengths do, and phases between sounds. The entrance is told of both.
 
 Blocks and the way up are those of the image U-Nets in this framework: two convolutions that keep their width, and one
 sum from each level to its counterpart.
@@ -30,7 +31,18 @@ from suffuse.fields import Field
 from suffuse.fitting import Range
 from suffuse.layers import SelfAttention
 from suffuse.state import State
-from suffuse_audio.backbones.contract import Count, Share, Stack, check_widths, fill, group_norm, heads, keep, zero
+from suffuse_audio.backbones.contract import (
+    Count,
+    Share,
+    Stack,
+    along,
+    check_widths,
+    fill,
+    group_norm,
+    heads,
+    keep,
+    zero,
+)
 
 __all__ = ["UNet2D"]
 
@@ -94,7 +106,8 @@ class UNet2D(nn.Module):
 
         self.enter = _Curves(2 * entering + marks, bands, 2 * condition_dim) if bands else None
         # A mark is the same in all frames, so of those that are folded one is enough.
-        self.stem = nn.Conv2d(entering * fold + self.marks * self.patch[0], widths[0], 3, padding=1)
+        width = (entering + self.stack.heard // channels) * fold + self.marks * self.patch[0]
+        self.stem = nn.Conv2d(width, widths[0], 3, padding=1)
         self.down = nn.ModuleList(level(index) for index in range(len(widths)))
         self.up = nn.ModuleList(level(index) for index in range(len(widths) - 1))
         self.coarsen = nn.ModuleList(nn.Conv2d(fine, coarse, 2, stride=2) for fine, coarse in pairwise(widths))
@@ -122,9 +135,9 @@ class UNet2D(nn.Module):
         asked = torch.cat([embedding, condition.to(x.dtype)], 1)
         bins, frames = x.shape[-2:]
         noisy = fill(x, self.strides)
-        x = self.stem(
-            self._fold(noisy) if self.enter is None else self._marked(noisy, self.enter(noisy.shape[2], asked))
-        )
+        heard = noisy[:, : self.stack.heard]
+        x = self._fold(noisy) if self.enter is None else self._marked(noisy, self.enter(noisy.shape[2], asked))
+        x = self.stem(torch.cat([x, self._fold(along(heard, self.stack.total))], 1))
         skips = []
         for index, blocks in enumerate(self.down):
             if index:
@@ -134,7 +147,7 @@ class UNet2D(nn.Module):
         for index in reversed(range(len(self.up))):
             x = skips[index] + nn.functional.interpolate(self.refine[index](x), scale_factor=2.0)
             x = self.up[index](x, embedding)
-        x = keep(noisy[:, : self.stack.heard], self._unfold(self.out(nn.functional.silu(self.norm(x)))))
+        x = keep(heard, self._unfold(self.out(nn.functional.silu(self.norm(x)))))
         if self.leave is not None:
             x = x * (1 + self.leave(x.shape[2], asked))
         return self.stack.split(x[..., :bins, :frames])

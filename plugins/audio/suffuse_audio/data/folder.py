@@ -17,7 +17,7 @@ from suffuse_audio.data.catalogue import Catalogue
 from suffuse_audio.data.library import Keeping, open_library
 from suffuse_audio.data.recording import SUFFIXES, Preparation
 from suffuse_audio.data.reference import Reference
-from suffuse_audio.data.splits import AudioSplit, Level
+from suffuse_audio.data.splits import ENDINGS, AudioSplit, Level
 from suffuse_audio.data.voices import Voices
 
 __all__ = ["CROPS", "Folder"]
@@ -30,8 +30,7 @@ class Folder(DataSource):
     """Every WAV, FLAC, OGG, MP3 and AIFF below ``path``, as clips of one length.
 
     What is known of a sound comes from three places, each over the one before: the top subfolder is its ``label``;
-    named groups of ``pattern`` on its name; columns of ``labels``. Short sounds are followed by silence up to the
-    set length, which each `Clip` tells apart by ``valid``: the loss sees it as silence that the model learns too.
+    named groups of ``pattern`` on its name; columns of ``labels``.
 
     Args:
         path: a folder, or a zip archive.
@@ -40,6 +39,8 @@ class Folder(DataSource):
         channels: 1 for mono, 2 for stereo.
         crop: ``start``: one clip a file, from where its sound begins; ``random``: as many clips as fit into the file
             one after the other, and training starts each anywhere in it.
+        ending: what comes after a sound that is shorter than a clip: ``unknown``, and nothing is learned of it, or
+            ``silence``, which is learned, as it should be of words and single strokes.
         level: how loud clips are made: ``none``, ``peak`` or ``rms``; see `Level`.
         max_gain: the most that a quiet clip is raised, in decibels.
         silence: a clip whose peak is lower, in decibels below full scale, is left out.
@@ -79,6 +80,7 @@ class Folder(DataSource):
         seconds: float = 0.64,
         channels: int = 1,
         crop: str = "start",
+        ending: str = "unknown",
         level: str = "rms",
         max_gain: float = 40.0,
         silence: float = -60.0,
@@ -101,6 +103,7 @@ class Folder(DataSource):
         max_bad_share: float = 0.1,
     ) -> None:
         check_choice("crop", crop, CROPS)
+        check_choice("ending", ending, ENDINGS)
         share = check_share(heldout)
         preparation = Preparation(rate, channels)
         length = round(seconds * rate)
@@ -153,6 +156,7 @@ class Folder(DataSource):
                 level=loudness,
                 wander=wander,
                 invert=invert,
+                ending=ending,
             )
             if reference is not None:
                 whose = [catalogue.known[row].get(reference) for row in windows[:, 0].tolist()]

@@ -16,11 +16,12 @@ from suffuse.errors import ConfigError
 from suffuse.splits import check_choice
 from suffuse_audio.clips import Clip
 
-__all__ = ["LEVELS", "AudioSplit", "Level", "LevelName", "Memory", "Recordings", "Sound32"]
+__all__ = ["ENDINGS", "LEVELS", "AudioSplit", "Level", "LevelName", "Memory", "Recordings", "Sound32"]
 
 Sound32 = NDArray[np.float32]
 """Samples as ``[C, T]`` of float32."""
 
+ENDINGS = ("unknown", "silence")
 LevelName: TypeAlias = Literal["none", "peak", "rms"]
 LEVELS = get_args(LevelName)
 _TRIES = 8
@@ -101,7 +102,7 @@ class Level:
 
 
 class AudioSplit(Split):
-    """Windows of some recordings, each a `Clip` of one length; short ones end in silence, which ``valid`` tells apart.
+    """Windows of some recordings, each a `Clip` of one length; short ones are filled up with silence.
 
     Args:
         recordings: where the samples are.
@@ -114,6 +115,8 @@ class AudioSplit(Split):
         wander: in training each window starts anywhere in its recording, as its generator says; windows of silence
             are drawn again up to eight times before the item's own is taken.
         invert: in training the sign of the samples is turned in half the cases; it sounds the same.
+        ending: what comes after a recording that is shorter than its clip: ``silence``, which is part of the clip, or
+            ``unknown``, so that ``valid`` tells what fills the clip up.
     """
 
     def __init__(
@@ -128,10 +131,11 @@ class AudioSplit(Split):
         level: Level,
         wander: bool = False,
         invert: bool = False,
+        ending: str = "unknown",
     ) -> None:
         self.conditions = dict(conditions)
         self.length, self.rate = length, rate
-        self.level, self.wander, self.invert = level, wander, invert
+        self.level, self.wander, self.invert, self.ending = level, wander, invert, ending
         self._recordings = recordings
         self._windows = np.asarray(windows, dtype=np.int64).reshape(-1, 2)
         rows = self._windows[:, 0].tolist()
@@ -179,4 +183,5 @@ class AudioSplit(Split):
         valid = samples.shape[1]
         padded = np.zeros((samples.shape[0], self.length), np.float32)
         padded[:, :valid] = self.level.apply(samples)
-        return Clip(torch.from_numpy(padded), self.rate, None if valid == self.length else valid)
+        whole = valid == self.length or self.ending == "silence"
+        return Clip(torch.from_numpy(padded), self.rate, None if whole else valid)

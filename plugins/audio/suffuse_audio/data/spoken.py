@@ -101,6 +101,7 @@ class SpokenDigits(DataSource):
                 columns={"label": labels, "speaker": speakers},
                 level=Level(level="rms"),
                 invert=invert,
+                ending="silence",
             )
             for rows in (np.flatnonzero(~held), np.flatnonzero(held))
         )

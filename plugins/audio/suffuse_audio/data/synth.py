@@ -20,7 +20,6 @@ __all__ = ["KINDS", "Kind", "Note", "decay_time", "draw", "hertz", "midi", "pitc
 
 Floats = NDArray[np.float64]
 _PEAK = 0.9
-_ONSET = 0.004
 _FADE = 0.02
 _TOP = 0.85
 _NOISE_BAND = 4000.0
@@ -81,11 +80,11 @@ class _Group:
 
     def fall(self, decay: Floats | float) -> Floats:
         """An envelope ``[N, T]`` from 1 that falls by 60 dB in ``decay`` seconds."""
-        return np.asarray(np.exp(-np.log(1000.0) / decay * np.maximum(self.time, 0)))
+        return np.asarray(np.exp(-np.log(1000.0) / decay * self.time))
 
     def partial(self, frequency: Floats, cycles: Floats | None = None) -> Floats:
         """A sine ``[N, T]`` of ``frequency`` [N, 1] Hz (or of phase ``cycles``), silent where it is too high."""
-        turns = frequency * np.maximum(self.time, 0) if cycles is None else cycles
+        turns = frequency * self.time if cycles is None else cycles
         sine = np.sin((2 * np.pi * (turns % 1.0)).astype(np.float32)).astype(np.float64)
         return np.where(frequency < _TOP * self.rate / 2, sine, 0.0)
 
@@ -102,8 +101,7 @@ class _Group:
 
 def _kick(g: _Group) -> Floats:
     end, ratio, sweep = g.between(0, 42, 66), g.between(1, 2.5, 6), g.between(2, 0.012, 0.04)
-    time = np.maximum(g.time, 0)
-    cycles = end * time + end * (ratio - 1) * sweep * (1 - np.exp(-time / sweep))
+    cycles = end * g.time + end * (ratio - 1) * sweep * (1 - np.exp(-g.time / sweep))
     click = g.hiss(800, 3000) * g.fall(0.02) * g.velocity * g.between(3, 0.05, 0.4)
     return g.partial(end, cycles) * g.fall(g.decay) + click
 
@@ -133,8 +131,8 @@ def _clap(g: _Group) -> Floats:
 
 
 def _tom(g: _Group) -> Floats:
-    time, glide = np.maximum(g.time, 0), g.between(0, 0.05, 0.4)
-    cycles = g.hertz * (time + glide * 0.012 * (1 - np.exp(-time / 0.012)))
+    glide = g.between(0, 0.05, 0.4)
+    cycles = g.hertz * (g.time + glide * 0.012 * (1 - np.exp(-g.time / 0.012)))
     skin = g.partial(1.59 * g.hertz, 1.59 * cycles) * g.fall(0.5 * g.decay) * g.between(1, 0.1, 0.4)
     stick = g.hiss(400, 2500) * g.fall(0.03) * 0.15 * g.velocity
     return g.partial(g.hertz, cycles) * g.fall(g.decay) + skin + stick
@@ -184,9 +182,8 @@ def _chirp(g: _Group) -> Floats:
     low, octaves, length = g.between(1, 250, 700), g.between(2, 1.0, 2.2), g.between(3, 0.12, 0.45)
     first = np.where(up, low, low * 2**octaves)
     slope = np.where(up, octaves, -octaves) * np.log(2) / length
-    time = np.maximum(g.time, 0)
-    moving = np.minimum(time, length)
-    cycles = first * np.expm1(slope * moving) / slope + first * np.exp(slope * length) * (time - moving)
+    moving = np.minimum(g.time, length)
+    cycles = first * np.expm1(slope * moving) / slope + first * np.exp(slope * length) * (g.time - moving)
     return g.partial(low, cycles) * g.fall(g.decay)
 
 
@@ -234,7 +231,7 @@ def render(notes: Sequence[Note], *, rate: int, seconds: float) -> NDArray[np.fl
 
 def _finished(notes: Sequence[Note], kind: Kind, rate: int, count: int) -> Floats:
     """Rendered notes of one kind with a soft start, a faded end and their own peak."""
-    time = np.arange(count) / rate - _ONSET
+    time = np.arange(count) / rate
     group = _Group(
         rate=rate,
         time=time,

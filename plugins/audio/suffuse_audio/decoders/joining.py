@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 
 import torch
 from torch import Tensor
@@ -25,19 +24,16 @@ def join(made: Clip, given: Clip, marks: Tensor, *, limited: bool = True) -> Cli
     Args:
         made, given: of the same shape.
         limited: whether the made part is scaled down to full scale (or to the known part's peak, where that is higher),
-            with a warning; otherwise the whole clip would have to be, with the known part.
+            of which the clip then tells; otherwise the whole clip would have to be, with the known part.
     """
     sound, known = made.samples, given.samples
     ceiling = max(1.0, float(known[:, ~marks].abs().max()))
     peak = float(sound[:, marks].abs().max())
+    limiter = ""
     if limited and peak > ceiling:
         sound = sound * (ceiling / peak)
         reduction = 20 * math.log10(peak / ceiling)
-        warnings.warn(
-            f"the part that was made peaked at {peak:.4g}; it was scaled by -{reduction:.2f} dB, so that the known "
-            "part stays as it is",
-            stacklevel=2,
-        )
+        limiter = f"the part that was made was scaled by -{reduction:.2f} dB, as its peak was {peak:.4g}"
     joined = torch.where(marks, sound, known)
     missed = known - sound
     most = max(1, round(_FADE * given.rate))
@@ -52,4 +48,4 @@ def join(made: Clip, given: Clip, marks: Tensor, *, limited: bool = True) -> Cli
             joined[:, seam - width : seam] += fade.flip(-1) * missed[:, seam : seam + width].flip(-1)
     if limited:
         joined = torch.where(marks, joined.clamp(-ceiling, ceiling), joined)
-    return Clip(joined, given.rate)
+    return Clip(joined, given.rate, limiter=limiter)

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import base64
 import io
+import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -59,6 +61,7 @@ class SoundDecoder(Decoder):
 
     suffix = ".wav"
     tasks: ClassVar[Mapping[str, str]] = {"continue": "inpaint", "vocode": "given", "extend": "given"}
+    saving: ClassVar[frozenset[str]] = frozenset({"subtype"})
     field: ClassVar[str]
     """The name of the field that is made."""
 
@@ -182,7 +185,7 @@ class SoundDecoder(Decoder):
             samples = value.like(made.samples)
             if known:
                 samples = self.restore(samples, value.original)
-            return Clip(samples[:, : value.length], value.rate)
+            return replace(made, samples=samples[:, : value.length])
 
         return finished
 
@@ -226,7 +229,7 @@ class SoundDecoder(Decoder):
         def joined(made: Clip) -> Clip:
             fitting = Clip(value.like(made.samples), value.rate)
             whole = join(fitting, original, marks, limited=self.subtype != "float")
-            return Clip(whole.samples[:, :end], value.rate)
+            return replace(whole, samples=whole.samples[:, :end])
 
         return Gap(unknown, joined)
 
@@ -250,8 +253,8 @@ class SoundDecoder(Decoder):
     def save(self, value: Clip, path: Path, record: Mapping[str, Any]) -> None:
         """A WAV file with the record in its INFO chunk; `suffuse_audio.wav.read_record` reads it back.
 
-        Nothing is ever clipped: a sound whose peak exceeds full scale is scaled down to it, and the record says so
-        under ``limiter``. Float files hold any level and are left alone.
+        Nothing is ever clipped: a sound whose peak exceeds full scale is scaled down to it. The record says so under
+        ``limiter``, and so does a warning. Float files hold any level and are left alone.
 
         Raises:
             RunError: the sound has samples that are not finite.
@@ -260,11 +263,14 @@ class SoundDecoder(Decoder):
         samples = _samples(value)
         if not np.isfinite(samples).all():
             raise RunError(f"{path.name}: the sound has samples that are not finite; the model diverged in training")
+        limiter = value.limiter
         if self.subtype != "float":
             samples, peak = _within(samples)
             if peak > 1:
-                reduction = 20 * np.log10(peak)
-                record = {**record, "limiter": f"scaled by {-reduction:.2f} dB, as the peak was {peak:.4g}"}
+                limiter = f"scaled by {-20 * np.log10(peak):.2f} dB, as the peak was {peak:.4g}"
+        if limiter:
+            record = {**record, "limiter": limiter}
+            warnings.warn(f"{path.name}: {limiter}; decoder.subtype=float keeps any level", stacklevel=2)
         write_wav(samples, value.rate, path, self.subtype, record)
 
     @staticmethod

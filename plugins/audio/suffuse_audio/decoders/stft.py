@@ -8,18 +8,23 @@ made together with magnitude, and an inverse transform is all that it takes to h
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, TypeAlias
 
 import torch
 from torch import Tensor
 
+from suffuse.conditions import Condition, Scalar
+from suffuse.data import Sketch
 from suffuse.errors import ConfigError
+from suffuse.fields import Field
 from suffuse.fitting import Range
+from suffuse.state import State
 from suffuse_audio.data.splits import LevelName
 from suffuse_audio.decoders.framing import framed
 from suffuse_audio.decoders.given import Given, Giving, LogMel, LowBand
 from suffuse_audio.decoders.sound import LOUD, SoundDecoder
+from suffuse_audio.decoders.tone import WAVES, falls, tones
 from suffuse_audio.wav import Subtype
 
 __all__ = ["Stft"]
@@ -28,6 +33,8 @@ Count: TypeAlias = Annotated[int, Range(least=1)]
 _SPREAD = 1.25
 """The standard deviation of noise as loud as a sound. A sound itself, which leaves most of time and frequency empty,
 comes to about 0.5, and to that the absolute noise levels of a process are made."""
+_FALLING = 0.5
+"""The standard deviation of falling levels, roughly."""
 _TINY = 1e-12
 """Magnitudes are bent as if none were smaller: the slope of a root has no bound at zero."""
 
@@ -45,6 +52,9 @@ class Stft(SoundDecoder):
         window: of the Hann window in samples; a multiple of ``hop``, twice it at least.
         hop: from one frame to the next, in samples.
         exponent: of the magnitudes; 1 leaves them alone.
+        tone: the condition, a pitch as a MIDI number, that the network also sees as the spectrogram of plain waves of
+            that pitch; null, or one that the data do not have, shows none.
+        fall: the condition, the seconds in which a sound falls by 60 dB, that it also sees as a level that falls.
         given: a second field of what a network may be given: ``mel``, from which it makes sound as a vocoder, ``low``,
             the lower half of the band, to which it makes the upper one, or ``none``.
         level: of the clips that were trained on: ``none``, ``peak`` or ``rms``.
@@ -64,6 +74,8 @@ class Stft(SoundDecoder):
         window: Count = 128,
         hop: Count = 64,
         exponent: Annotated[float, Range(above=0, most=1)] = 0.5,
+        tone: str | None = None,
+        fall: str | None = None,
         given: Given = "none",
         level: LevelName = "none",
         subtype: Subtype = "pcm16",
@@ -77,6 +89,8 @@ class Stft(SoundDecoder):
         self.hop = hop
         self.exponent = exponent
         self.given = given
+        self.tone = tone
+        self.fall = fall
         self._taper = torch.hann_window(window)
         # A sine at full scale has magnitude 1 before compression.
         self._gain = float(2 / self._taper.sum())
@@ -91,7 +105,7 @@ class Stft(SoundDecoder):
 
     def analyse(self, samples: Tensor) -> Tensor:
         """``[B, C, T] -> [B, 2 C, window / 2, ceil(T / hop)]``."""
-        frames = framed(samples, self.window, self.hop) * self._taper
+        frames = framed(samples, self.window, self.hop) * self._taper.to(samples.device)
         spectrum = torch.fft.rfft(frames) * self._gain
         real, imaginary = spectrum.real[..., :-1], spectrum.imag[..., :-1].clone()
         imaginary[..., 0] = spectrum.real[..., -1]
@@ -117,6 +131,27 @@ class Stft(SoundDecoder):
         for giving in self._giving.values():
             made = giving.restore(made, known)
         return made
+
+    def sketches(self, fields: Mapping[str, Field], conditions: Mapping[str, Condition]) -> Mapping[str, Sketch]:
+        """The spectrogram of a tone, beside the sound, and the level of a fall at each frame."""
+        made, found = fields[self.field], {}
+        if self.tone is not None and isinstance(conditions.get(self.tone), Scalar):
+            shape = (WAVES * made.shape[0], *made.shape[1:])
+            field = Field(shape=shape, scale=made.scale, given=True)
+            found["tone"] = Sketch(condition=self.tone, field=field, draw=self._drawn_tone)
+        if self.fall is not None and isinstance(conditions.get(self.fall), Scalar):
+            field = Field(shape=(1, 1, made.shape[-1]), scale=_FALLING, given=True)
+            found["fall"] = Sketch(condition=self.fall, field=field, draw=self._drawn_fall)
+        return found
+
+    def _drawn_tone(self, pitch: Tensor, state: State) -> Tensor:
+        """The same in all channels of the sound."""
+        channels, length = self.extent(state[self.field].shape[1:])
+        return self.analyse(tones(pitch, length, self.rate).repeat_interleave(channels, 1))
+
+    def _drawn_fall(self, decay: Tensor, state: State) -> Tensor:
+        levels = falls(decay, state[self.field].shape[-1], self.hop / self.rate)
+        return levels[:, None, None] ** self.exponent
 
     def extent(self, shape: Sequence[int]) -> tuple[int, int]:
         return shape[0] // 2, shape[2] * self.hop
