@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from suffuse.errors import ConfigError, RunError, suggest
+from suffuse.settings import SampleSettings
 
 __all__ = ["chosen_modalities", "prepare"]
 
@@ -88,6 +90,10 @@ def prepare(command: str, arguments: Sequence[str], folders: Mapping[str, Path])
     modalities = chosen_modalities(map(str, overrides))
     if len(modalities) == 1 and modalities[0] in folders:
         overrides = [_lengthen(o, modalities[0], folders) for o in overrides]
+    if command == "sample":
+        own = _own_keys(folders)
+        _check_own(overrides, own)
+        overrides = [_owned(o, own) for o in overrides]
     chosen = {o.key for o in overrides}
     overrides = [_open(o, command, chosen) for o in overrides]
     return [*(_quoted(o, sweeping) for o in overrides), *flags]
@@ -197,6 +203,33 @@ def _lengthen(override: _Override, modality: str, folders: Mapping[str, Path]) -
     if core and all((core / group / f"{name}.yaml").is_file() for name in names):
         return override
     return override._replace(value=",".join(f"{modality}/{name}" for name in names))
+
+
+def _own_keys(folders: Mapping[str, Path]) -> dict[str, Any]:
+    """The settings of ``sample`` that installed plugins have of their own, with their defaults."""
+    import yaml
+
+    files = (folder / "session" / f"{name}.yaml" for name, folder in folders.items() if name != "suffuse")
+    return {k: v for file in files if file.is_file() for k, v in yaml.safe_load(file.read_text("utf-8")).items()}
+
+
+def _check_own(overrides: list[_Override], own: Mapping[str, Any]) -> None:
+    """A near miss of a setting of a plugin's own; those of the core's are Hydra's to name."""
+    core = {field.name for field in fields(SampleSettings)}
+    for key in (o.key for o in overrides if not o.prefix):
+        near = suggest(key, [*own, *core])
+        if key not in core and key not in own and any(f"'{name}'" in near for name in own):
+            raise ConfigError(f"{key} is not a setting{near}")
+
+
+def _owned(override: _Override, own: Mapping[str, Any]) -> _Override:
+    """``filters=[pains]`` to ``++own.filters=[pains]``. Where the default is text, so is the value."""
+    key, value = override.key, override.value
+    if key not in own or override.prefix or value is None:
+        return override
+    if isinstance(own[key], str) and value[:1] not in ("'", '"'):
+        value = _quote(value)
+    return _Override("++", f"own.{key}", value)
 
 
 def _open(override: _Override, command: str, chosen: set[str]) -> _Override:

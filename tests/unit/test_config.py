@@ -89,6 +89,17 @@ def test_samplers_equal_their_constructors(option: str) -> None:
     check_component("solver", config, None)
 
 
+@pytest.mark.parametrize(("owner", "path"), [each for each in FILES if each[1].parent.name == "session"], ids=label)
+def test_settings_of_a_session_equal_its_constructor(owner: str, path: Path) -> None:
+    assert path.stem == owner
+    factory = Registry().find("session", owner, plugin=owner)
+    parameters = dict(list(inspect.signature(factory).parameters.items())[1:])
+    known = {name: each.default for name, each in parameters.items() if name not in ("decoder", "data")}
+    shipped = yaml.safe_load(path.read_text(encoding="utf-8"))
+    assert {key: tuple(v) if isinstance(v, list) else v for key, v in shipped.items()} == known
+    assert not set(shipped) & {field.name for field in dataclasses.fields(COMMANDS["sample"])}
+
+
 FOLDERS = {part: conf_folder() / "sampler" / part for part in ("categorical", "grid")}
 PARTS = [(part, p.stem) for part, folder in FOLDERS.items() for p in sorted(folder.glob("*.yaml"))]
 

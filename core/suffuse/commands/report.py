@@ -106,7 +106,7 @@ def _strips(model: Model, recipe: Recipe, seed: int) -> list[Strip]:
     recorder = _Recorder(_FRAMES)
     indices = range(_STRIPS)
     asked = model.asked({}, indices)
-    clean = model.draw(indices, asked, recipe, seed=seed, compute_batch=_STRIPS, hooks=lambda seeds: [recorder])
+    clean = model.draw(indices, asked, recipe, seed=seed, compute_batch=_STRIPS, hooks=lambda seeds, state: [recorder])
     moments = [(caption, model.decoder.decode(state.to("cpu"))) for caption, state in recorder.kept]
     moments.append(("clean", model.decoder.decode(clean)))
     words = captions(model.conditions, asked, _STRIPS)

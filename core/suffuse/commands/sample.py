@@ -46,11 +46,19 @@ def sample(config: dict[str, Any], directory: Path | None = None) -> Path:
         values = [job.join(value) for value in values]
     words = captions(model.conditions, job.asked, len(job.indices))
     off = job.compare(state) if job.compare else None
-    files = []
-    for index, value, word in zip(job.indices, values, words, strict=True):
-        name = f"sample-{index:06d}{model.decoder.suffix}"
-        model.decoder.save(value, folder / name, record(run, model, recipe, config["seed"], index, word))
-        files.append({"file": name, "index": index, "asked": word})
+    pairs = zip(job.indices, words, strict=True)
+    records = [record(run, model, recipe, config["seed"], index, word) for index, word in pairs]
+    files: list[dict[str, Any]] = [{"index": i, "asked": word} for i, word in zip(job.indices, words, strict=True)]
+    if job.session.tables:
+        asked = [{name: each[place] for name, each in job.asked.items()} for place in range(len(values))]
+        part = folder / ".part"
+        job.session.write(values, records, asked, part)
+        job.session.join([part], folder)
+        part.unlink()
+    else:
+        for file, value, about in zip(files, values, records, strict=True):
+            file["file"] = f"sample-{file['index']:06d}{model.decoder.suffix}"
+            model.decoder.save(value, folder / file["file"], about)
     if len(values) > 1:
         model.decoder.sheet(values[:100], words[:100], folder / "sheet.png")
     write_json(

@@ -31,6 +31,7 @@ KINDS: Mapping[str, str] = {
     "guidance": "guidance",
     "predictor": "guidance.predictor",
     "callback": "callbacks",
+    "session": "",
 }
 """What a component can be, and where a configuration names it."""
 
@@ -55,6 +56,7 @@ def suffuse_components() -> Components:
 
     A class or function named here is called with the rest of its configuration as keyword arguments. A guidance gets
     the denoiser first and, where it has parameters of these names, ``load`` (a run directory and a step to the denoiser
-    of that run) and ``build`` (a kind, its configuration and arguments to a component). A predictor gets the fields.
+    of that run) and ``build`` (a kind, its configuration and arguments to a component). A predictor gets the fields; a
+    session, which has the plugin's own name, what `suffuse.data.Session` says.
     """
     raise NotImplementedError

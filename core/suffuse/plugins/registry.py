@@ -95,7 +95,7 @@ class Registry:
         """
         from suffuse.plugins.building import call
 
-        where = where or hookspecs.KINDS.get(kind, kind)
+        where = hookspecs.KINDS.get(kind, kind) if where is None else where
         settings = dict(config)
         name = settings.pop("name", None)
         if not isinstance(name, str):

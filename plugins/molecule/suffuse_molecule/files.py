@@ -16,7 +16,7 @@ from suffuse_molecule.drawing import layout
 from suffuse_molecule.graphs import LARGEST, Unfit, build
 from suffuse_molecule.molecule import Molecule
 
-__all__ = ["KEYWORD", "first_molecule", "read_record", "write_sdf", "write_smiles"]
+__all__ = ["KEYWORD", "first_molecule", "read_record", "sdf_entry", "write_sdf", "write_smiles", "write_whole"]
 
 KEYWORD = "suffuse"
 """Of the SDF property that holds the provenance record as JSON."""
@@ -37,8 +37,14 @@ def write_sdf(value: Molecule, path: Path, record: Mapping[str, Any]) -> None:
     with rdBase.BlockLogs():
         block = Chem.MolToMolBlock(mol, kekulize=value.mol is not None, forceV3000=len(value.atoms) > 999)
     properties = {"SMILES": value.smiles, "reason": value.reason, KEYWORD: json.dumps(record, default=str)}
-    lines = [f">  <{name}>\n{text}\n\n" for name, text in properties.items() if text]
-    _write(path, block + "".join(lines) + "$$$$\n")
+    write_whole(path, sdf_entry(block, properties))
+
+
+def sdf_entry(block: str, properties: Mapping[str, Any]) -> str:
+    """One record of an SDF file; properties without a value are left out."""
+    shown = {name: str(value) for name, value in properties.items() if value not in (None, "")}
+    lines = [f">  <{name}>\n{text}\n\n" for name, text in shown.items()]
+    return block + "".join(lines) + "$$$$\n"
 
 
 def write_smiles(value: Molecule, path: Path, record: Mapping[str, Any]) -> None:
@@ -47,10 +53,15 @@ def write_smiles(value: Molecule, path: Path, record: Mapping[str, Any]) -> None
     Raises:
         DataError: the file cannot be written.
     """
-    _write(path, f"{value.smiles or f'invalid:{value.reason}'}\t{json.dumps(record, default=str)}\n")
+    write_whole(path, f"{value.smiles or f'invalid:{value.reason}'}\t{json.dumps(record, default=str)}\n")
 
 
-def _write(path: Path, text: str) -> None:
+def write_whole(path: Path, text: str) -> None:
+    """A file that is there as a whole or not at all.
+
+    Raises:
+        DataError: it cannot be written.
+    """
     hidden = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         try:

@@ -20,8 +20,9 @@ from suffuse.data import Evaluation, Score
 from suffuse.errors import ConfigError, DataError, PluginError
 from suffuse.fitting import Range
 from suffuse_molecule.data.splits import MoleculeSplit
-from suffuse_molecule.examination import BITS, COMPARED, Facts, examine
+from suffuse_molecule.examination import COMPARED, Facts, examine
 from suffuse_molecule.molecule import Molecule, key_of
+from suffuse_molecule.neighbours import unpack
 
 __all__ = ["MoleculeMetrics", "internal_diversity", "scaffold_similarity", "total_variation"]
 
@@ -258,8 +259,7 @@ def scaffold_similarity(a: Sequence[str], b: Sequence[str]) -> float:
 
 
 def _bits(facts: Sequence[Facts]) -> NDArray[np.uint8]:
-    packed = np.frombuffer(b"".join(each.fingerprint for each in facts), np.uint8).reshape(len(facts), BITS // 8)
-    return np.unpackbits(packed, axis=1)
+    return unpack(np.frombuffer(b"".join(each.fingerprint for each in facts), np.uint8))
 
 
 def _share(flags: Iterable[bool]) -> float:

@@ -1,0 +1,81 @@
+"""Rules by which chemists turn molecules away: catalogues of substructures, and bounds on what can be counted.
+
+A filter says what it found by name and removes nothing by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+
+from rdkit import Chem
+from rdkit.Chem import Crippen, Descriptors, Lipinski, rdMolDescriptors
+from rdkit.Chem.FilterCatalog import FilterCatalog, FilterCatalogParams
+
+from suffuse.errors import ConfigError, suggest
+
+__all__ = ["FILTERS", "alerts_of", "check_filters"]
+
+_CATALOGUES = {
+    "pains": "PAINS",
+    "brenk": "BRENK",
+    "nih": "NIH",
+    "zinc": "ZINC",
+    "glaxo": "CHEMBL_Glaxo",
+    "dundee": "CHEMBL_Dundee",
+    "bms": "CHEMBL_BMS",
+    "surechembl": "CHEMBL_SureChEMBL",
+    "mlsmr": "CHEMBL_MLSMR",
+    "inpharmatica": "CHEMBL_Inpharmatica",
+    "lint": "CHEMBL_LINT",
+}
+"""Of RDKit, by our name."""
+
+_BOUNDS: Mapping[str, Mapping[str, tuple[Callable[[Chem.Mol], float], float]]] = {
+    "lipinski": {
+        "MW": (Descriptors.MolWt, 500),
+        "logP": (Crippen.MolLogP, 5),
+        "HBD": (Lipinski.NumHDonors, 5),
+        "HBA": (Lipinski.NumHAcceptors, 10),
+    },
+    "veber": {
+        "TPSA": (rdMolDescriptors.CalcTPSA, 140),
+        "rotatable bonds": (rdMolDescriptors.CalcNumRotatableBonds, 10),
+    },
+}
+"""Lipinski et al. 2001, the rule of five; Veber et al. 2002: the most that a molecule may have."""
+
+FILTERS = (*_CATALOGUES, *_BOUNDS)
+"""Baell and Holloway 2010 (pains), Brenk et al. 2008, and the others that RDKit has; then bounds."""
+
+
+def check_filters(names: Sequence[str]) -> None:
+    """
+    Raises:
+        ConfigError: a filter is unknown, or named twice.
+    """
+    for name in names:
+        if name not in FILTERS:
+            raise ConfigError(f"filters={name}: unknown; known are {', '.join(FILTERS)}{suggest(name, FILTERS)}")
+    if len(set(names)) < len(names):
+        raise ConfigError(f"filters={list(names)}: one of them is named twice")
+
+
+def alerts_of(mol: Chem.Mol, names: Sequence[str]) -> list[str]:
+    """What each filter has against a sanitised molecule, as ``FILTER: ALERT``."""
+    found = []
+    for name in names:
+        if name in _CATALOGUES:
+            found += [f"{name}: {entry.GetDescription()}" for entry in _catalogue(name).GetMatches(mol)]
+        else:
+            for label, (measure, most) in _BOUNDS[name].items():
+                if measure(mol) > most:
+                    found.append(f"{name}: {label} above {most:g}")
+    return found
+
+
+@lru_cache(maxsize=len(_CATALOGUES))
+def _catalogue(name: str) -> FilterCatalog:
+    params = FilterCatalogParams()
+    params.AddCatalog(getattr(FilterCatalogParams.FilterCatalogs, _CATALOGUES[name]))
+    return FilterCatalog(params)
