@@ -21,6 +21,7 @@ from rdkit.Chem import QED, Crippen, rdFingerprintGenerator
 
 from suffuse.data import DataSource
 from suffuse.errors import ConfigError, DataError
+from suffuse_molecule import neighbours
 from suffuse_molecule.alerts import alerts_of
 from suffuse_molecule.data.smiles import Smiles
 from suffuse_molecule.decoder import Graph
@@ -209,15 +210,16 @@ def test_the_nearest_molecule_is_that_of_rdkit(data: Smiles, tmp_path: Path) -> 
     assert rows[1]["tanimoto"] == 1
 
 
-def test_blocks_change_nothing() -> None:
-    prints = np.frombuffer(b"".join(fingerprint(Chem.MolFromSmiles(text)) for text in SMILES), np.uint8).reshape(
-        -1, 128
-    )
-    whole = nearest(prints[:5], [prints])
-    cut = nearest(prints[:5], [prints[:3], prints[3:4], prints[4:]])
-    assert whole.places.tolist() == cut.places.tolist() == list(range(5))
+def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = [fingerprint(Chem.MolFromSmiles(text)) for text in SMILES]
+    prints = np.frombuffer(b"".join(texts), np.uint8).reshape(-1, 128)
+    whole = nearest(prints[:7], prints)
+    monkeypatch.setattr(neighbours, "_MOST", 3)
+    monkeypatch.setattr(neighbours, "_BLOCK", 4)
+    cut = nearest(prints[:7], prints)
+    assert whole.places.tolist() == cut.places.tolist() == list(range(7))
     assert np.array_equal(whole.similarities, cut.similarities)
-    assert unpack(prints).shape == (len(SMILES), 1024)
+    assert len(nearest(prints[:0], prints).places) == 0
 
 
 def test_common_bits_alone_are_noticed() -> None:
@@ -227,7 +229,7 @@ def test_common_bits_alone_are_noticed() -> None:
     crowd = np.packbits(bits, axis=1)
     common = (unpack(crowd[1:]) & unpack(crowd)).sum(1)
     assert common.argmax() == 0
-    assert nearest(crowd[1:], [crowd]).places.tolist() == [1]
+    assert nearest(crowd[1:], crowd).places.tolist() == [1]
 
 
 def test_the_search_can_be_left_out(data: Smiles, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +12,9 @@ from suffuse_molecule.descriptors import BITS
 
 __all__ = ["Nearest", "nearest", "unpack"]
 
+_MOST, _BLOCK = 10_000, 2048
+"""Molecules of either side that are compared at once: 80 MB."""
+
 
 class Nearest(NamedTuple):
     """For each molecule the place of the most similar one of the set, and how similar it is, ``[N]``."""
@@ -20,20 +23,30 @@ class Nearest(NamedTuple):
     similarities: NDArray[np.float64]
 
 
-def nearest(prints: NDArray[np.uint8], blocks: Iterable[NDArray[np.uint8]]) -> Nearest:
+def nearest(
+    prints: NDArray[np.uint8], known: NDArray[np.uint8], progress: Callable[[int], None] | None = None
+) -> Nearest:
     """Search the whole set.
 
     Args:
         prints: packed fingerprints ``[N, BITS / 8]``.
-        blocks: the set, piece by piece, in the same form.
+        known: those of the set, ``[M, BITS / 8]``.
+        progress: told how many comparisons were made.
     """
+    parts = [_search(prints[at : at + _MOST], known, at, progress) for at in range(0, len(prints), _MOST)]
+    places, similarities = zip(*parts, strict=True) if parts else ([np.zeros(0, np.int64)], [np.zeros(0)])
+    return Nearest(np.concatenate(places), np.concatenate(similarities).round(4))
+
+
+def _search(
+    prints: NDArray[np.uint8], known: NDArray[np.uint8], before: int, progress: Callable[[int], None] | None
+) -> Nearest:
     mine = unpack(prints).astype(np.float32)
     counts = mine.sum(1)
-    best = np.full(len(mine), -1.0, np.float32)
+    best = np.full(len(mine), -1.0)
     places = np.zeros(len(mine), np.int64)
-    start = 0
-    for block in blocks:
-        theirs = unpack(block).astype(np.float32)
+    for start in range(0, len(known), _BLOCK):
+        theirs = unpack(known[start : start + _BLOCK]).astype(np.float32)
         both = mine @ theirs.T
         either = counts[:, None] + theirs.sum(1) - both
         similarity = np.divide(both, either, out=np.ones_like(both), where=either > 0)
@@ -41,8 +54,9 @@ def nearest(prints: NDArray[np.uint8], blocks: Iterable[NDArray[np.uint8]]) -> N
         found = similarity[np.arange(len(mine)), where]
         better = found > best
         best[better], places[better] = found[better], start + where[better]
-        start += len(block)
-    return Nearest(places, best.round(4).astype(np.float64))
+        if progress is not None:
+            progress(before * len(known) + len(mine) * (start + len(theirs)))
+    return Nearest(places, best)
 
 
 def unpack(prints: NDArray[np.uint8]) -> NDArray[np.uint8]:

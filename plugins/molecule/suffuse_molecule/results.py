@@ -41,8 +41,6 @@ __all__ = ["Tables", "told", "write_part"]
 
 _HIDDEN = ("fingerprint", "block", "isomers", "record")
 """Columns of the parts that the tables do not have."""
-_BLOCK = 2048
-_MOST = 10_000
 
 Row = dict[str, Any]
 
@@ -231,26 +229,13 @@ def _mark_nearest(rows: Sequence[Row], train: MoleculeSplit | None, processes: i
     if train is None or not found:
         return
     prints = train.fingerprints(Preparing(processes=processes))
-    answers: dict[str, tuple[int, float]] = {}
-    texts = list(found)
-    steps = math.ceil(len(texts) / _MOST)
-    with Progress(steps * len(prints), "similarity") as bar:
-        for number, start in enumerate(range(0, len(texts), _MOST)):
-            chosen = texts[start : start + _MOST]
-            mine = np.frombuffer(b"".join(found[text] for text in chosen), np.uint8).reshape(-1, BITS // 8)
-            places, similarities = nearest(mine, _watched(prints, number * len(prints), bar))
-            answers.update(zip(chosen, zip(places.tolist(), similarities.tolist(), strict=True), strict=True))
-    names = train.smiles([place for place, _ in answers.values()])
-    known = dict(zip(answers, names, strict=True))
+    mine = np.frombuffer(b"".join(found.values()), np.uint8).reshape(-1, BITS // 8)
+    with Progress(len(mine) * len(prints), "comparison") as bar:
+        places, similarities = nearest(mine, prints, bar.update)
+    answers = dict(zip(found, zip(train.smiles(places), similarities.tolist(), strict=True), strict=True))
     for row in rows:
         if row["valid"]:
-            row["nearest"], row["tanimoto"] = known[row["smiles"]], answers[row["smiles"]][1]
-
-
-def _watched(prints: NDArray[np.uint8], done: int, bar: Progress) -> Iterator[NDArray[np.uint8]]:
-    for at in range(0, len(prints), _BLOCK):
-        yield prints[at : at + _BLOCK]
-        bar.update(done + min(at + _BLOCK, len(prints)))
+            row["nearest"], row["tanimoto"] = answers[row["smiles"]]
 
 
 def _count(rows: Sequence[Row], looked: Asked) -> dict[str, Any]:
