@@ -237,7 +237,8 @@ def _open(override: _Override, command: str, chosen: set[str]) -> _Override:
     if command == "train" and not override.prefix and f"{override.key}.".startswith(tuple(f"{k}." for k in _BY_FIELD)):
         return override._replace(prefix="++")
     section, dot, _ = override.key.partition(".")
-    known = section in chosen and section != "condition"  # an option chosen by name says which keys there are
+    # An option chosen by name says which keys there are; a predictor's are those of the plugin that has it.
+    known = section in chosen and section != "condition" and not override.key.startswith("guidance.predictor.")
     if dot and not override.prefix and section in _OPEN.get(command, ()) and not known:
         return override._replace(prefix="++")
     return override

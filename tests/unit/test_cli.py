@@ -107,6 +107,8 @@ def test_short_names_and_flags(typed: list[str], expected: list[str]) -> None:
         (["sampler.steps=9"], ["++sampler.steps=9"]),
         (["sampler=heun", "sampler.steps=9"], ["sampler=heun", "sampler.steps=9"]),
         (["++guidance.scale=2"], ["++guidance.scale=2"]),
+        (["guidance=learned", "guidance.scale=2"], ["guidance=learned", "guidance.scale=2"]),
+        (["guidance=learned", "guidance.predictor.steps=9"], ["guidance=learned", "++guidance.predictor.steps=9"]),
         (["seed=3"], ["seed=3"]),
     ],
 )

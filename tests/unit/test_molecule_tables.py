@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import csv
+import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +33,7 @@ from suffuse_molecule.files import KEYWORD
 from suffuse_molecule.graphs import code_of
 from suffuse_molecule.molecule import Molecule
 from suffuse_molecule.neighbours import nearest, unpack
+from suffuse_molecule.page import histogram, render_page
 from suffuse_molecule.scoring import Asked, score, score_all
 from suffuse_molecule.session import MoleculeSession
 
@@ -252,6 +256,51 @@ def test_nothing_valid_is_a_table_too(data: Smiles, tmp_path: Path) -> None:
     rows = written(session(data, filters="pains"), broken(), tmp_path)
     assert [row["valid"] for row in rows] == [False, False]
     assert (tmp_path / "molecules.sdf").read_text() == ""
+
+
+# The page
+
+
+def page(data: Smiles, folder: Path, **settings: Any) -> str:
+    written(session(data, **settings), [*molecules(), *broken()], folder)
+    return (folder / "molecules.html").read_text(encoding="utf-8")
+
+
+def test_the_page_shows_distinct_molecules_and_loads_nothing(data: Smiles, tmp_path: Path) -> None:
+    text = page(data, tmp_path, filters=["brenk"])
+    assert text.count("<li data-") == 5
+    assert "://" not in re.sub(r"xmlns(:\w+)?='[^']*'", "", text)
+    assert "src=" not in text
+    assert "invalid: valence" in text
+    assert "brenk: acid_halide" in text
+    assert "Histogram of logP" in text
+    (digest,) = re.findall(r"script-src 'sha256-([^']+)'", text)
+    (script,) = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
+    assert base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() == digest
+
+
+def test_the_page_can_be_short_or_left_out(data: Smiles, tmp_path: Path) -> None:
+    assert page(data, tmp_path / "short", page=2).count("<li data-") == 2
+    written(session(data, page=0), molecules(), tmp_path / "none")
+    assert not (tmp_path / "none" / "molecules.html").exists()
+
+
+def test_text_of_strangers_is_escaped() -> None:
+    row = dict.fromkeys(("scaffold", "novel", "passes", "tanimoto", "qed", "sa", "logp", "mw"))
+    row |= {"sample": 0, "smiles": "C", "alerts": ["<script>alert(1)</script>"]}
+    summary = {"draws": 1, "reasons": {}, "asked": {}}
+    assert "<script>alert" not in render_page([row], summary, {}, {"run": "<b>", "checkpoint": None}, 10)
+
+
+def test_histograms_have_equal_areas() -> None:
+    drawing = histogram("x", [0.0, 1.0, 1.0, 2.0], [0.0, 2.0] * 50)
+    assert drawing is not None
+    assert (drawing.low, drawing.high, drawing.means) == (0.0, 2.0, (1.0, 1.0))
+    heights = [[float(word) for word in re.findall(r"V([\d.]+)H", path)] for path in (drawing.drawn, drawing.real)]
+    areas = [sum(120 - height for height in each) for each in heights]
+    assert areas[0] == pytest.approx(areas[1], rel=0.01)
+    assert histogram("x", [], [1.0]) is None
+    assert histogram("x", [3.0], [3.0]) is not None
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import os
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,12 +35,17 @@ from suffuse_molecule.descriptors import BITS
 from suffuse_molecule.files import KEYWORD, sdf_entry, write_whole
 from suffuse_molecule.molecule import key_of
 from suffuse_molecule.neighbours import nearest
+from suffuse_molecule.page import COMPARED, render_page
 from suffuse_molecule.scoring import MEASURED, Asked, Marks
+from suffuse_molecule.workers import Lost, Workers
 
 __all__ = ["Tables", "told", "write_part"]
 
 _HIDDEN = ("fingerprint", "block", "isomers", "record")
 """Columns of the parts that the tables do not have."""
+_SOME = 2000
+"""Training molecules whose distributions are shown."""
+_CHUNK = 100
 
 Row = dict[str, Any]
 
@@ -74,6 +79,7 @@ def _row(mark: Marks, record: Mapping[str, Any], asked: Mapping[str, Any], looke
         "smiles": mark.smiles or None,
         "inchikey": mark.key or None,
         **{name: None if math.isnan(number) else number for name, number in zip(names, numbers, strict=True)},
+        "scaffold": mark.scaffold or None,
         **{f"asked_{name}": value for name, value in asked.items()},
         "alerts": list(mark.alerts) if valid and looked.filters else None,
         "passes": not mark.alerts if valid and looked.filters else None,
@@ -98,7 +104,8 @@ _KINDS: Mapping[str, Any] = {
     "isomers": pyarrow.list_(pyarrow.string()),
     "fingerprint": pyarrow.binary(),
     **dict.fromkeys(
-        ("seed_key", "reason", "smiles", "inchikey", "conformer", "nearest", "block", "record"), pyarrow.string()
+        ("seed_key", "reason", "smiles", "inchikey", "scaffold", "conformer", "nearest", "block", "record"),
+        pyarrow.string(),
     ),
 }
 """Types of the columns; all others are numbers."""
@@ -124,11 +131,12 @@ class Tables:
     Args:
         rows: in the order of samples, with the hidden columns.
         summary: what became of them, in numbers.
-        seconds: that the search of the nearest took.
+        training: descriptors of some training molecules, by name; empty where there are none to be had.
     """
 
     rows: Sequence[Row]
     summary: Mapping[str, Any]
+    training: Mapping[str, Sequence[float]]
 
     @classmethod
     def of(
@@ -159,10 +167,15 @@ class Tables:
         _mark_nearest(rows, train if search else None, processes)
         if search and train is not None:
             summary["seconds_nearest"] = round(time.perf_counter() - began, 1)
-        return cls([_ordered(row) for row in rows], summary)
+        return cls([_ordered(row) for row in rows], summary, {} if train is None else _described(train, processes))
 
-    def write(self, folder: Path, rank: str = "") -> list[str]:
+    def write(self, folder: Path, rank: str = "", page: int = 0) -> list[str]:
         """The files of a session; their names.
+
+        Args:
+            folder: of the files.
+            rank: the number by which molecules are ordered, highest first, or lowest first with a minus before it.
+            page: so many molecules are on the page at most; 0 writes none.
 
         Raises:
             DataError: one cannot be written.
@@ -171,13 +184,19 @@ class Tables:
         common = {key: value for key, value in json.loads(self.rows[0]["record"]).items() if key != "sample"}
         _parquet(shown, folder / "molecules.parquet", {KEYWORD: json.dumps(common)})
         write_whole(folder / "molecules.csv", _csv(shown))
-        write_whole(folder / "molecules.sdf", "".join(map(_entry, _ranked(self.rows, rank))))
+        distinct = _distinct(self.rows, rank)
+        entries = (_entry(row) for row in distinct if row["passes"] is not False)
+        write_whole(folder / "molecules.sdf", "".join(entries))
         write_whole(folder / "summary.json", json.dumps(self.summary, indent=1) + "\n")
         names = ["molecules.parquet", "molecules.csv", "molecules.sdf", "summary.json"]
         isomers = [{"sample": row["sample"], "smiles": each} for row in self.rows for each in row["isomers"]]
         if isomers:
             write_whole(folder / "stereoisomers.csv", _csv(isomers))
             names.append("stereoisomers.csv")
+        if page:
+            text = render_page(distinct, self.summary, self.training, common, page, rank)
+            write_whole(folder / "molecules.html", text)
+            names.append("molecules.html")
         return names
 
 
@@ -216,6 +235,16 @@ def _mark_new(rows: Sequence[Row], train: MoleculeSplit | None, summary: dict[st
         row["novel"] = None if known is None or not row["valid"] else not known[place]
     if train is not None:
         summary["new"] = sum(bool(row["novel"]) and row["duplicate_of"] is None for row in rows)
+
+
+def _described(train: MoleculeSplit, processes: int | None) -> dict[str, list[float]]:
+    """Descriptors of evenly spaced training molecules."""
+    places = np.unique(np.linspace(0, len(train) - 1, min(len(train), _SOME)).astype(np.int64))
+    texts = train.smiles(places)
+    chunks = (texts[start : start + _CHUNK] for start in range(0, len(texts), _CHUNK))
+    with Workers("suffuse_molecule.descriptors:describe_all", list(COMPARED), processes=processes) as workers:
+        found = [each for results in workers.map(chunks) for each in results if not isinstance(each, Lost)]
+    return {name: [row[place] for row in found] for place, name in enumerate(COMPARED)}
 
 
 def _keys(rows: Sequence[Row]) -> NDArray[np.uint64]:
@@ -272,14 +301,14 @@ def _ordered(row: Row) -> Row:
     return {name: row[name] for name in (*early, *(name for name in row if name not in early))}
 
 
-def _ranked(rows: Sequence[Row], rank: str) -> Iterator[Row]:
-    """One row for each molecule that passes, the best first."""
-    kept = [row for row in rows if row["valid"] and row["duplicate_of"] is None and row["passes"] is not False]
+def _distinct(rows: Sequence[Row], rank: str) -> list[Row]:
+    """One row for each valid molecule, the best first."""
+    kept = [row for row in rows if row["valid"] and row["duplicate_of"] is None]
     name = rank.removeprefix("-")
     if name:
         sign = 1 if rank.startswith("-") else -1
         kept.sort(key=lambda row: (row[name] is None, sign * (row[name] or 0), row["sample"]))
-    return iter(kept)
+    return kept
 
 
 def _entry(row: Row) -> str:

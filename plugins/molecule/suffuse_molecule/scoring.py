@@ -11,7 +11,7 @@ from rdkit.Chem.EnumerateStereoisomers import EnumerateStereoisomers, StereoEnum
 
 from suffuse.progress import Progress
 from suffuse_molecule.alerts import alerts_of
-from suffuse_molecule.descriptors import describe, fingerprint
+from suffuse_molecule.descriptors import describe, fingerprint, scaffold
 from suffuse_molecule.graphs import Atoms, Bonds
 from suffuse_molecule.molecule import Molecule
 from suffuse_molecule.workers import Lost, Workers
@@ -53,6 +53,7 @@ class Marks(NamedTuple):
         smiles: canonical, without stereo; also that of several fragments.
         key: InChIKey.
         numbers: the descriptors `MEASURED` and those that were asked for beside them.
+        scaffold: its Bemis-Murcko scaffold; empty without a ring.
         alerts: of the filters, by name.
         fingerprint: packed bits.
         conformer: ``ok`` or what failed; empty where none was asked for.
@@ -64,6 +65,7 @@ class Marks(NamedTuple):
     smiles: str = ""
     key: str = ""
     numbers: tuple[float, ...] = ()
+    scaffold: str = ""
     alerts: tuple[str, ...] = ()
     fingerprint: bytes = b""
     conformer: str = ""
@@ -102,6 +104,7 @@ def _marks(value: Molecule, asked: Asked) -> Marks:
             value.smiles,
             key,
             tuple(describe(mol, name) for name in (*MEASURED, *asked.described)),
+            scaffold(mol),
             tuple(alerts_of(mol, asked.filters)),
             fingerprint(mol),
             conformer,

@@ -41,6 +41,7 @@ class MoleculeSession(Session):
         rank: a number by which the SDF file is ordered, highest first, or lowest first with a minus before it.
         conformers: whether the SDF file has coordinates in space.
         stereoisomers: so many of each molecule are listed at most; 0 for none.
+        page: so many molecules are on the page at most; 0 writes none.
         nearest: whether the most similar training molecule of each is searched for.
         processes: that score molecules; None is one for each core, 0 works in this process.
         seconds: that one molecule may take.
@@ -62,6 +63,7 @@ class MoleculeSession(Session):
         rank: str = "",
         conformers: bool = False,
         stereoisomers: Annotated[int, Range(least=0, most=1000)] = 0,
+        page: Annotated[int, Range(least=0, most=10_000)] = 400,
         nearest: bool = True,
         processes: Annotated[int, Range(least=0)] | None = None,
         seconds: Annotated[float, Range(above=0)] = 10.0,
@@ -77,7 +79,7 @@ class MoleculeSession(Session):
         if column and column not in DESCRIPTORS:
             known = ", ".join(DESCRIPTORS)
             raise ConfigError(f"rank={rank}: known are {known}{suggest(column, DESCRIPTORS)}")
-        self._rank = rank
+        self._rank, self._page = rank, page
         described = (column,) if column and column not in MEASURED else ()
         self._asked = Asked(decoder.explicit, chosen, conformers, stereoisomers, described)
         self._nearest, self._processes, self._seconds = nearest, processes, seconds
@@ -154,7 +156,7 @@ class MoleculeSession(Session):
         write_part(marks, records, asked, self._asked, path)
 
     def join(self, paths: Sequence[Path], folder: Path) -> list[str]:
-        """``molecules.parquet``, ``.csv`` and ``.sdf``, ``summary.json`` and, where asked for, ``stereoisomers.csv``.
+        """``molecules.parquet``, ``.csv``, ``.sdf`` and ``.html``, ``summary.json``, perhaps ``stereoisomers.csv``.
 
         Raises:
             DataError: they cannot be written.
@@ -162,7 +164,7 @@ class MoleculeSession(Session):
         from suffuse_molecule.results import Tables, told
 
         tables = Tables.of(paths, self._asked, self._data, self._nearest, self._processes)
-        names = tables.write(folder, self._rank)
+        names = tables.write(folder, self._rank, self._page)
         print(told(tables.summary), file=sys.stderr, flush=True)
         return names
 
