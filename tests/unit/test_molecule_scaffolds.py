@@ -20,6 +20,7 @@ from suffuse.settings import check
 from suffuse_molecule.graphs import build, name_of
 from suffuse_molecule.molecule import Molecule
 from suffuse_molecule.scaffolds import Scaffold, read_scaffold
+from suffuse_molecule.workers import Lost
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +31,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
 
 def job(model: Model, n: int = 12, **settings: Any) -> Job:
     core = {key: settings.pop(key) for key in ("size", "task", "input", "resample") if key in settings}
-    config = check("sample", {"run": "r", "n": n, **core, "own": settings})
+    config = check("sample", {"run": "r", "n": n, **core, "own": {"processes": 0, **settings}})
     return prepare(config, model, model.recipe())
 
 
@@ -167,6 +168,15 @@ def test_what_does_not_fit_is_one_line(model: Model, settings: dict[str, Any], p
     text = one_line(error)
     assert all(part in text for part in parts), text
     assert len(text) < 400
+
+
+def test_a_scaffold_is_read_where_it_can_do_no_harm(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a child process: one that hangs is ended, and the one that reads it is named."""
+    assert job(model, scaffold="C*", processes=1).draw["hooks"]
+    monkeypatch.setattr("suffuse_molecule.session.alone", lambda task, text, *rest, **more: Lost("timeout"))
+    with pytest.raises(ConfigError) as error:
+        job(model, scaffold="C*")
+    assert "scaffold=C*: RDKit cannot cope with it (timeout)" in one_line(error)
 
 
 def test_what_is_typed_in_a_shell_arrives(tmp_path: Path) -> None:

@@ -11,10 +11,11 @@ from typing import Any
 from rdkit import Chem, rdBase
 
 from suffuse.errors import DataError
-from suffuse_molecule.data.standard import REJECTIONS, Standard, prepare
+from suffuse_molecule.data.standard import REJECTIONS, Standard
 from suffuse_molecule.drawing import layout
-from suffuse_molecule.graphs import LARGEST, Unfit, build
+from suffuse_molecule.graphs import LARGEST, build
 from suffuse_molecule.molecule import Molecule
+from suffuse_molecule.workers import alone
 
 __all__ = ["KEYWORD", "first_molecule", "read_record", "sdf_entry", "write_sdf", "write_smiles", "write_whole"]
 
@@ -107,12 +108,11 @@ def first_molecule(path: Path, explicit: bool) -> Molecule:
     else:
         text = next((line.split()[0] for line in text.splitlines() if line.strip()), "")
     standard = Standard(max_atoms=LARGEST, hydrogens="explicit" if explicit else "implicit")
-    try:
-        entry = prepare(text, kind, standard)
-    except Unfit as refusal:
-        reason = REJECTIONS[refusal.reason].split(" (data.")[0]
-        raise DataError(f"{path}: cannot be used as a molecule: {reason}") from None
-    return Molecule(entry.atoms, entry.bonds, explicit)
+    found = alone("suffuse_molecule.data.library:prepare_all", text, kind, standard)
+    if isinstance(found, str):
+        reason = REJECTIONS[found].split(" (data.")[0].replace("data.seconds", "10 seconds")
+        raise DataError(f"{path}: cannot be used as a molecule: {reason}")
+    return Molecule(found.atoms, found.bonds, explicit)
 
 
 def _read(path: Path) -> str:

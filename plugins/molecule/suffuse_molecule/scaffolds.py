@@ -17,7 +17,7 @@ from rdkit import Chem, rdBase
 from suffuse.errors import ConfigError
 from suffuse_molecule.graphs import LARGEST, Atoms, Bonds, Unfit, atoms_of, graph_of
 
-__all__ = ["Scaffold", "read_scaffold"]
+__all__ = ["Scaffold", "read_all", "read_scaffold"]
 
 _LONGEST = 4000
 """Characters of the longest SMILES that is parsed."""
@@ -58,6 +58,17 @@ class Scaffold:
             places.append(seen[host])
             seen[host] += 1
         return np.array(places)
+
+
+def read_all(texts: list[str], explicit: bool) -> list[Scaffold | str]:
+    """The scaffold of each SMILES, or what is wrong with it; what a child process runs."""
+    found: list[Scaffold | str] = []
+    for text in texts:
+        try:
+            found.append(read_scaffold(text, explicit))
+        except ConfigError as error:
+            found.append(str(error))
+    return found
 
 
 def read_scaffold(text: str, explicit: bool = False) -> Scaffold:

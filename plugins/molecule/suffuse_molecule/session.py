@@ -21,8 +21,9 @@ from suffuse_molecule.alerts import check_filters
 from suffuse_molecule.decoder import Graph
 from suffuse_molecule.descriptors import DESCRIPTORS
 from suffuse_molecule.graphs import code_of, name_of
-from suffuse_molecule.scaffolds import Scaffold, read_scaffold
+from suffuse_molecule.scaffolds import Scaffold
 from suffuse_molecule.scoring import MEASURED, Asked, score
+from suffuse_molecule.workers import Lost, alone
 
 __all__ = ["MoleculeSession"]
 
@@ -71,7 +72,8 @@ class MoleculeSession(Session):
         assert isinstance(decoder, Graph)
         self._names = fields["atoms"].names
         self._decoder, self._data = decoder, data
-        self._scaffold = read_scaffold(scaffold, decoder.explicit) if scaffold else None
+        self._nearest, self._processes, self._seconds = nearest, processes, seconds
+        self._scaffold = self._read(scaffold) if scaffold else None
         self._linker = self._linking(linker)
         chosen = (filters,) if isinstance(filters, str) else tuple(filters)
         check_filters(chosen)
@@ -82,10 +84,20 @@ class MoleculeSession(Session):
         self._rank, self._page = rank, page
         described = (column,) if column and column not in MEASURED else ()
         self._asked = Asked(decoder.explicit, chosen, conformers, stereoisomers, described)
-        self._nearest, self._processes, self._seconds = nearest, processes, seconds
         self.tables = bool(table or chosen or rank or conformers or stereoisomers)
         if self.tables:
             _check_pyarrow()
+
+    def _read(self, text: str) -> Scaffold:
+        """In a process of its own, for who knows what was typed."""
+        task, processes = "suffuse_molecule.scaffolds:read_all", 0 if self._processes == 0 else 1
+        found = alone(task, text, self._decoder.explicit, processes=processes, seconds=self._seconds)
+        if isinstance(found, Lost):
+            raise ConfigError(f"scaffold={text[:80]}: RDKit cannot cope with it ({found})")
+        if isinstance(found, str):
+            raise ConfigError(found)
+        assert isinstance(found, Scaffold)
+        return found
 
     def _linking(self, typed: int | str | None) -> Span | None:
         if typed is None:
