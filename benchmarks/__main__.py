@@ -26,6 +26,11 @@ BENCHMARKS = {
     "emoji": "Emoji in colour",
     "fashion": "Fashion-MNIST",
     "nci": "Small molecules, the embedded default",
+    "qm9": "QM9 in five minutes",
+    "qm9_long": "QM9 in an hour",
+    "moses": "MOSES in twenty minutes",
+    "control": "Molecules of an asked property",
+    "molecule_speed": "Molecules a second",
 }
 """Module in this package -> what it measures. Each has a docstring that says how, and a function ``measure``."""
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from benchmarks.harness import Bar, Cell, Findings, Options, Skipped, Table
 
-__all__ = ["Experiment", "Outcome", "conduct", "least", "margin", "minutes"]
+__all__ = ["Experiment", "Outcome", "conduct", "data_folder", "least", "margin", "minutes", "trained"]
 
 DATA = "$SUFFUSE_DATA"
 """Stands in overrides for the folder of data that are not part of the project."""
@@ -68,7 +68,7 @@ def conduct(experiment: Experiment, options: Options) -> tuple[list[Outcome], Fi
     overrides = [*experiment.overrides, *([*QUICK, *experiment.quick] if options.quick else [])]
     draws = 200 if options.quick else experiment.draws
     seeds = experiment.seeds[:1] if options.quick else experiment.seeds
-    words = [word.replace(DATA, str(_data())) if DATA in word else word for word in overrides]
+    words = [word.replace(DATA, str(data_folder())) if DATA in word else word for word in overrides]
     outcomes = [_run(options.runs / f"{experiment.name}-seed{seed}", words, seed, draws) for seed in seeds]
     pictures = []
     if options.results is not None:
@@ -85,7 +85,7 @@ def conduct(experiment: Experiment, options: Options) -> tuple[list[Outcome], Fi
     return outcomes, Findings(bars=[], tables=tables, settings=settings, pictures=pictures)
 
 
-def _data() -> Path:
+def data_folder() -> Path:
     """The folder that ``$SUFFUSE_DATA`` names, or else the one beside the repository."""
     folder = Path(os.environ.get("SUFFUSE_DATA") or Path(__file__).parents[2] / "shared" / "data")
     if not folder.is_dir():
@@ -141,6 +141,13 @@ def margin(outcomes: Sequence[Outcome], name: str, limit: float) -> Bar:
     """The mean of a score over the seeds is above that of real data by at most ``limit``."""
     found = _mean(outcomes, name) - _mean(outcomes, name, "real")
     return Bar(promise=f"{name}: above that of real data by at most {limit:g}", found=found, met=found <= limit)
+
+
+def trained(outcomes: Sequence[Outcome], limit: float) -> Bar:
+    """The slowest training takes at most so many minutes, without what is done once to prepare its data."""
+    files = [outcome.directory / "run.json" for outcome in outcomes]
+    found = max(json.loads(file.read_text(encoding="utf-8"))["seconds"] for file in files) / 60
+    return Bar(promise=f"minutes of training: at most {limit:g}", found=found, met=found <= limit)
 
 
 def minutes(outcomes: Sequence[Outcome], stages: Sequence[str], limit: float) -> Bar:
