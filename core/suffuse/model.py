@@ -306,8 +306,8 @@ class Model:
 
         Every network call has exactly ``compute_batch`` rows (the last is filled up with repeats), because the last
         bits of a matrix product depend on its size; so a sample is the same in every bit whatever it is drawn beside.
-        Samples of different size are padded to their own size's room and computed with others of the same room, in
-        batches of its share of ``compute_batch`` (`Sizes.width`).
+        Samples of different size are padded to their own size's room and computed with others of the same room, those
+        of rare rooms in narrower batches (`Sizes.width`).
 
         Args:
             indices: of the samples; index and seed decide a sample's noise.

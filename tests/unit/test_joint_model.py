@@ -125,9 +125,9 @@ def test_sizes_may_be_asked_for(model: Model) -> None:
 
 
 def test_rare_rooms_take_narrow_batches() -> None:
-    """What is filled up is about half a batch in all, and no room's width depends on what is drawn."""
+    """What is filled up is about a batch in all, and no room's width depends on what is drawn."""
     sizes = Sizes({9: 800, 8: 130, 7: 40, 5: 1})
-    assert [sizes.width(room, 64) for room in (9, 8, 7, 5)] == [64, 16, 8, 8]
+    assert [sizes.width(room, 64) for room in (9, 8, 7, 5)] == [64, 32, 16, 16]
     assert [sizes.width(room, 4) for room in (9, 5)] == [4, 4]
     assert Sizes({12: 3}).width(12, 48) == 48
 
