@@ -21,7 +21,7 @@ from tiny import PointEncoder, Points, denoiser, process
 class Side(nn.Module):
     """How likely the side of a point is, from where it is believed to be."""
 
-    steps, lr = 300, 3e-2
+    steps, lr = 100, 6e-2
 
     def __init__(self) -> None:
         super().__init__()
