@@ -179,7 +179,8 @@ class Scalar(Condition):
         inside = [value for value in self._values if value in wish]
         if inside:
             return inside[min(int(number * len(inside)), len(inside) - 1)]
-        low, high = (other if math.isinf(end) else end for end, other in ((wish.low, wish.high), (wish.high, wish.low)))
+        low = wish.high if math.isinf(wish.low) else wish.low
+        high = wish.low if math.isinf(wish.high) else wish.high
         return low + number * (high - low)
 
     def doubt(self, wish: Any, name: str) -> str | None:

@@ -271,7 +271,9 @@ class Model:
         Raises:
             ConfigError: it has no such setting, or the setting does not take the value.
         """
-        if not own and "session" not in self.registry.load(self.plugin):
+        if "session" not in self.registry.load(self.plugin):
+            if own:
+                raise ConfigError(f"{next(iter(own))}: samples of {self.plugin} have no such setting")
             return Session()
         made: Session = self.registry.build(
             "session",

@@ -195,6 +195,13 @@ def test_what_does_not_fit_a_task_is_one_line(
     assert "\n" not in str(caught.value)
 
 
+def test_settings_of_another_modality_are_one_line() -> None:
+    with pytest.raises(ConfigError, match=r"scaffold: samples of image have no such setting"):
+        job(model(), own={"scaffold": "C*"})
+    with pytest.raises(ConfigError, match=r"size=3: the samples of this run are all of one size"):
+        job(model(), size=3)
+
+
 def test_classes_cannot_be_turned_round(files: dict[str, str]) -> None:
     made = model()
     fields = {"x": Field(shape=(2,), space=Categorical(3))}
