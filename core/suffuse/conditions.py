@@ -129,6 +129,8 @@ class Span:
         return isinstance(value, int | float) and self.low <= value <= self.high
 
     def __str__(self) -> str:
+        if self.low == self.high:
+            return f"{self.low:g}"
         ends = ("" if math.isinf(end) else f"{end:g}" for end in (self.low, self.high))
         return "..".join(ends)
 
@@ -190,9 +192,8 @@ class Scalar(Condition):
         least, most = self.quantiles[0], self.quantiles[-1]
         if span.high >= least and span.low <= most:
             return None
-        typed = span if isinstance(wish, Span) else f"{wish:g}"
         return (
-            f"condition.{name}={typed}: the training data had {least:.4g} to {most:.4g}, so the model never saw such a "
+            f"condition.{name}={span}: the training data had {least:.4g} to {most:.4g}, so the model never saw such a "
             "value; expect samples that miss it"
         )
 
