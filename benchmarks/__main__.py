@@ -30,6 +30,11 @@ BENCHMARKS = {
     "voice": "Voices by a recording",
     "nci": "Small molecules, the embedded default",
     "perov": "Perovskites, made and predicted, and crystals of the embedded default",
+    "qm9": "QM9 in five minutes",
+    "qm9_long": "QM9 in an hour",
+    "moses": "MOSES in twenty minutes",
+    "control": "Molecules of an asked property",
+    "molecule_speed": "Molecules a second",
 }
 """Module in this package -> what it measures. Each has a docstring that says how, and a function ``measure``."""
 

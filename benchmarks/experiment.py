@@ -28,6 +28,7 @@ __all__ = [
     "margin",
     "minutes",
     "most",
+    "trained",
 ]
 
 DATA = "$SUFFUSE_DATA"
@@ -204,6 +205,13 @@ def core_minutes(outcomes: Sequence[Outcome], stages: Sequence[str], limit: floa
     """
     found = max(sum(outcome.work[stage] for stage in stages) for outcome in outcomes) / 60
     return Bar(promise=f"core minutes for {', '.join(stages)}: at most {limit:g}", found=found, met=found <= limit)
+
+
+def trained(outcomes: Sequence[Outcome], limit: float) -> Bar:
+    """The training with most work takes at most so many core minutes, without what is done once to prepare its data."""
+    files = [outcome.directory / "run.json" for outcome in outcomes]
+    found = max(json.loads(file.read_text(encoding="utf-8"))["work"] for file in files) / 60
+    return Bar(promise=f"core minutes of training: at most {limit:g}", found=found, met=found <= limit)
 
 
 def minutes(outcomes: Sequence[Outcome], stages: Sequence[str], limit: float) -> Bar:

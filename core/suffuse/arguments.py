@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from suffuse.documents import read_yaml, vet_folder, vet_override
 from suffuse.errors import ConfigError, RunError, suggest
+from suffuse.settings import SampleSettings
 from suffuse.world import World
 
 __all__ = ["chosen_modalities", "prepare"]
@@ -93,6 +95,10 @@ def prepare(command: str, arguments: Sequence[str], folders: Mapping[str, Path])
     modalities = chosen_modalities(map(str, overrides))
     if len(modalities) == 1 and modalities[0] in folders:
         overrides = [_lengthen(_dropped(o, folders[modalities[0]]), modalities[0], folders) for o in overrides]
+    if command == "sample":
+        own = _own_keys(folders)
+        _check_own(overrides, own)
+        overrides = [_owned(o, own) for o in overrides]
     chosen = {o.key for o in overrides}
     overrides = [_open(o, command, chosen) for o in overrides]
     return [*(_quoted(o, sweeping) for o in overrides), *flags]
@@ -219,12 +225,38 @@ def _lengthen(override: _Override, modality: str, folders: Mapping[str, Path]) -
     return override._replace(value=",".join(f"{modality}/{name}" for name in names))
 
 
+def _own_keys(folders: Mapping[str, Path]) -> dict[str, Any]:
+    """The settings of ``sample`` that installed plugins have of their own, with their defaults."""
+    files = (folder / "session" / name / "own.yaml" for name, folder in folders.items() if name != "suffuse")
+    return {k: v for file in files if file.is_file() for k, v in read_yaml(file).items()}
+
+
+def _check_own(overrides: list[_Override], own: Mapping[str, Any]) -> None:
+    """A near miss of a setting of a plugin's own; those of the core's are Hydra's to name."""
+    core = {field.name for field in fields(SampleSettings)}
+    for key in (o.key for o in overrides if not o.prefix):
+        near = suggest(key, [*own, *core])
+        if key not in core and key not in own and any(f"'{name}'" in near for name in own):
+            raise ConfigError(f"{key} is not a setting{near}")
+
+
+def _owned(override: _Override, own: Mapping[str, Any]) -> _Override:
+    """``filters=[pains]`` to ``++own.filters=[pains]``. Where the default is text, so is the value."""
+    key, value = override.key, override.value
+    if key not in own or override.prefix or value is None:
+        return override
+    if isinstance(own[key], str) and value[:1] not in ("'", '"'):
+        value = _quote(value)
+    return _Override("++", f"own.{key}", value)
+
+
 def _open(override: _Override, command: str, chosen: set[str]) -> _Override:
     """``condition.label=3`` to ``++condition.label=3``; so too keys of fields, and of a sampler of the run's own."""
     if command == "train" and not override.prefix and f"{override.key}.".startswith(tuple(f"{k}." for k in _BY_FIELD)):
         return override._replace(prefix="++")
     section, dot, _ = override.key.partition(".")
-    known = section in chosen and section != "condition"  # an option chosen by name says which keys there are
+    # An option chosen by name says which keys there are; a predictor's are those of the plugin that has it.
+    known = section in chosen and section != "condition" and not override.key.startswith("guidance.predictor.")
     if dot and not override.prefix and section in _OPEN.get(command, ()) and not known:
         return override._replace(prefix="++")
     return override

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -9,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from suffuse.conditions import Condition, condition_from_json
 from suffuse.data import DataSource, Decoder
@@ -26,6 +28,7 @@ from suffuse.training.callbacks import Callback
 from suffuse.training.checkpoints import Checkpoint
 from suffuse.training.objective import Objective
 from suffuse.training.snapshots import Snapshots, reconstruct
+from suffuse.training.teaching import keep, kept, teach
 from suffuse.training.trainer import load_weights
 
 __all__ = ["build_callbacks", "build_data", "build_model", "build_objective", "build_process", "load"]
@@ -170,6 +173,7 @@ def load(
     model = _from_checkpoint(checkpoint, weights, Registry(), device)
     model.ema = ema
     model.others = partial(_another, run)
+    model.teach = partial(_teach, run)
     return model
 
 
@@ -179,6 +183,20 @@ def _another(own: Run | None, run: str | None, step: int | None) -> Model:
     if where is None:
         raise ConfigError("guidance.run=DIR is needed: a run that is being trained cannot be guided by itself")
     return load(where, step)
+
+
+def _teach(run: Run, model: Model, predictor: nn.Module, settings: Mapping[str, Any]) -> None:
+    """A predictor with the weights that it once learned from a run's model and data, or now learns and leaves there."""
+    digest = hashlib.sha256(json.dumps([dict(settings), model.digest, model.ema]).encode()).hexdigest()[:12]
+    file = run.directory / "predictors" / f"{settings['name']}-{digest}.safetensors"
+    weights = kept(file)
+    if weights is None:
+        train = build_data(model.config, model.registry).train
+        teach(predictor, model.denoiser, model.process, model.decoder, train, model.config["seed"])
+        keep(predictor, file)
+    else:
+        load_weights(predictor, weights)
+        predictor.to(next(model.denoiser.parameters()).device).eval().requires_grad_(False)
 
 
 def _from_checkpoint(

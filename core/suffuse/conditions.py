@@ -8,17 +8,22 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from statistics import NormalDist
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from suffuse.errors import ConfigError, RunError, suggest
 from suffuse.layers import FourierFeatures
 
-__all__ = ["ClassLabel", "Condition", "ConditionEncoder", "Scalar", "Vector", "condition_from_json"]
+__all__ = ["ClassLabel", "Condition", "ConditionEncoder", "Scalar", "Span", "Vector", "condition_from_json"]
+
+_QUANTILES = 513
+"""How many values stand for the distribution of a number in the training data."""
 
 
 class Condition(ABC):
@@ -35,6 +40,19 @@ class Condition(ABC):
         Raises:
             ConfigError: it is not a value of this condition; the message names ``name`` and what is allowed.
         """
+
+    def choose(self, wish: Any, number: float) -> Any:
+        """The value that one sample is asked for, of what `parse` gave: by default the wish itself.
+
+        Args:
+            wish: from `parse`.
+            number: even in (0, 1], the sample's own.
+        """
+        return wish
+
+    def doubt(self, wish: Any, name: str) -> str | None:
+        """A line that warns of a wish which the training data gives no hope of; None where there is nothing to say."""
+        return None
 
     @abstractmethod
     def present(self, value: Tensor) -> Tensor:
@@ -82,23 +100,110 @@ class ClassLabel(Condition):
 
 
 @dataclass(frozen=True)
+class Span:
+    """Any number from ``low`` to ``high``; a side that is open is infinite."""
+
+    low: float
+    high: float
+
+    @classmethod
+    def read(cls, text: str, key: str) -> Span | None:
+        """``2..4``, ``..350`` or ``3..``; None where the text is no range at all.
+
+        Raises:
+            ConfigError: an end is no number, or the ends are swapped; the message names ``key``.
+        """
+        low, dots, high = text.partition("..")
+        if not dots:
+            return None
+        try:
+            span = cls(float(low) if low.strip() else -math.inf, float(high) if high.strip() else math.inf)
+        except ValueError:
+            span = cls(math.nan, math.nan)
+        if math.isnan(span.low + span.high) or (math.isinf(span.low) and math.isinf(span.high)):
+            raise ConfigError(f"{key}={text}: not a range; write 2..4, ..350 or 3..")
+        if span.low > span.high:
+            raise ConfigError(f"{key}={text}: the ends are swapped; did you mean {high.strip()}..{low.strip()}?")
+        return span
+
+    def __contains__(self, value: object) -> bool:
+        return isinstance(value, int | float) and self.low <= value <= self.high
+
+    def __str__(self) -> str:
+        if self.low == self.high:
+            return f"{self.low:g}"
+        ends = ("" if math.isinf(end) else f"{end:g}" for end in (self.low, self.high))
+        return "..".join(ends)
+
+
+@dataclass(frozen=True)
 class Scalar(Condition):
-    """A number, standardised by the mean and standard deviation of the training data; NaN is missing."""
+    """A number, standardised by the mean and standard deviation of the training data; NaN is missing.
+
+    Args:
+        mean, std: of the training data.
+        quantiles: values of the training data at even shares, from the least to the greatest; empty where nobody
+            counted, and then the normal distribution stands for it.
+    """
 
     mean: float = 0.0
     std: float = 1.0
+    quantiles: tuple[float, ...] = field(default=(), compare=False, repr=False)
+
+    @classmethod
+    def of(cls, values: Iterable[float]) -> Scalar:
+        """That of known values; the standard one where there are none."""
+        known = np.fromiter(values, np.float64)
+        if not len(known):
+            return cls()
+        shares = np.linspace(0, 1, _QUANTILES)
+        quantiles = np.quantile(known, shares, method="inverted_cdf").tolist()
+        return cls(float(known.mean()), float(known.std()) or 1.0, tuple(quantiles))
 
     def collate(self, values: Sequence[Any]) -> Tensor:
         return torch.tensor([math.nan if value is None else float(value) for value in values])
 
-    def parse(self, value: Any, name: str) -> float:
+    def parse(self, value: Any, name: str) -> float | Span:
+        """A number, or a range of numbers such as ``2..4``, ``..350`` or ``3..``."""
+        if isinstance(value, str) and (span := Span.read(value, f"condition.{name}")):
+            return span
         try:
             number = float(value)
         except (TypeError, ValueError):
             number = math.nan
         if not math.isfinite(number):
-            raise ConfigError(f"condition.{name}={value}: not a finite number (null asks for nothing)")
+            raise ConfigError(f"condition.{name}={value}: not a finite number or a range (null asks for nothing)")
         return number
+
+    def choose(self, wish: Any, number: float) -> Any:
+        """Of a range one of its values, as often as in the training data; even where these have none in it."""
+        if not isinstance(wish, Span):
+            return wish
+        inside = [value for value in self._values if value in wish]
+        if inside:
+            return inside[min(int(number * len(inside)), len(inside) - 1)]
+        low = wish.high if math.isinf(wish.low) else wish.low
+        high = wish.low if math.isinf(wish.high) else wish.high
+        return low + number * (high - low)
+
+    def doubt(self, wish: Any, name: str) -> str | None:
+        if wish is None or not self.quantiles:
+            return None
+        span = wish if isinstance(wish, Span) else Span(wish, wish)
+        least, most = self.quantiles[0], self.quantiles[-1]
+        if span.high >= least and span.low <= most:
+            return None
+        return (
+            f"condition.{name}={span}: the training data had {least:.4g} to {most:.4g}, so the model never saw such a "
+            "value; expect samples that miss it"
+        )
+
+    @property
+    def _values(self) -> Sequence[float]:
+        if self.quantiles:
+            return self.quantiles
+        normal = NormalDist(self.mean, self.std)
+        return [normal.inv_cdf((place + 0.5) / _QUANTILES) for place in range(_QUANTILES)]
 
     def present(self, value: Tensor) -> Tensor:
         return ~value.isnan()

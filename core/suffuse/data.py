@@ -38,7 +38,9 @@ __all__ = [
     "Item",
     "Measurement",
     "Metric",
+    "Part",
     "Score",
+    "Session",
     "Sketch",
     "Split",
 ]
@@ -101,6 +103,22 @@ class Sketch:
     condition: str
     field: Field
     draw: Callable[[Tensor, State], Tensor]
+
+
+class Part(NamedTuple):
+    """What is known of every sample before it is made, such as the scaffold of a molecule.
+
+    Args:
+        least, most: elements that a sample has; None for any number.
+        place: from the mask ``[B, N]`` of some samples to a clean state of these, and a state of bool that is true
+            where they are to be made.
+        text: of it, for records.
+    """
+
+    least: int
+    most: int | None
+    place: Callable[[Tensor], tuple[State, State]]
+    text: str
 
 
 class Split(ABC):
@@ -388,6 +406,55 @@ class Decoder(ABC):
     def html(self, value: Any) -> str:
         """A self-contained fragment of HTML that shows (or plays) one value, with no link to any other file."""
         return samples.fragment(value, self.draw)
+
+
+class Session:
+    """One run of ``suffuse sample`` with the settings of a modality's own, such as ``filters`` of molecules.
+
+    A plugin that has such settings registers a ``session`` under its own name, and lists them with their defaults in
+    ``conf/session/NAME/own.yaml``; on the command line they are typed like the core's. It is called with the fields of
+    the run and the settings and, where it has parameters of these names, with the ``decoder`` and with ``data``, a
+    function that opens the data of the run. By default it does nothing.
+    """
+
+    tables = False
+    """Whether samples go into tables of this session, in place of a file for each."""
+
+    def part(self) -> Part | None:
+        """What is known of every sample beforehand; None for nothing.
+
+        Raises:
+            ConfigError: a setting does not fit the run.
+        """
+        return None
+
+    def write(
+        self,
+        values: Sequence[Any],
+        records: Sequence[Mapping[str, Any]],
+        asked: Sequence[Mapping[str, Any]],
+        path: Path,
+    ) -> None:
+        """Some finished samples as one file at ``path``, from which `join` makes the tables.
+
+        Args:
+            values: decoded.
+            records: the provenance of each, with its index under ``sample``.
+            asked: what each was asked for, by condition name.
+            path: of the file, whatever its suffix.
+
+        Raises:
+            DataError: it cannot be written.
+        """
+        raise NotImplementedError
+
+    def join(self, paths: Sequence[Path], folder: Path) -> list[str]:
+        """The tables in ``folder`` out of all files that `write` made, in the order of samples; the names of the files.
+
+        Raises:
+            DataError: they cannot be written.
+        """
+        raise NotImplementedError
 
 
 class Backbone(Protocol):

@@ -10,10 +10,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from suffuse import noise
 from suffuse.conditions import ClassLabel, Condition
-from suffuse.data import Decoder
+from suffuse.data import Decoder, Session
 from suffuse.denoiser import Denoiser
 from suffuse.errors import ConfigError, suggest
 from suffuse.fields import Field, pad
@@ -60,6 +61,7 @@ class Model:
         sizes: how often each number of elements occurs, where it varies.
         step, digest: of the checkpoint that it comes from.
         others: from a run directory (None is the model's own) and a step (None is the newest) to another model.
+        teach: gives weights to a predictor of these settings, which is made to learn from the data of the run.
     """
 
     denoiser: Denoiser
@@ -73,6 +75,7 @@ class Model:
     ema: float | None = None
     """The width of the average of its weights; None for the run's own."""
     others: Callable[[str | None, int | None], Model] | None = None
+    teach: Callable[[Model, nn.Module, Mapping[str, Any]], None] | None = None
 
     @property
     def fields(self) -> dict[str, Field]:
@@ -159,11 +162,12 @@ class Model:
         """The plugin whose components need no prefix."""
         return str(self.config["modality"]["name"])
 
-    def asked(self, condition: Mapping[str, Any], indices: Sequence[int]) -> dict[str, list[Any]]:
+    def asked(self, condition: Mapping[str, Any], indices: Sequence[int], seed: int = 0) -> dict[str, list[Any]]:
         """What each sample is asked for, from what a user typed.
 
-        A list is dealt out by sample index. A class that is not mentioned runs through all classes; ``null`` asks for
-        nothing. Other conditions that are not mentioned are unknown.
+        A list is dealt out by sample index. Of a range each sample asks for one value, which its index and the seed
+        decide, as often as in the training data. A class that is not mentioned runs through all classes; ``null`` asks
+        for nothing. Other conditions that are not mentioned are unknown.
 
         Raises:
             ConfigError: the run has no such condition, or it does not take the value.
@@ -182,11 +186,15 @@ class Model:
                 if not each:
                     raise ConfigError(f"condition.{name}=[]: an empty list asks for nothing; leave it out")
                 values = [None if value is None else kind.parse(value, name) for value in each]
+                for doubt in filter(None, (kind.doubt(value, name) for value in values)):
+                    warnings.warn(doubt, stacklevel=2)
             elif isinstance(kind, ClassLabel):
                 values = list(range(len(kind.names)))
             else:
                 values = [None]
-            asked[name] = [values[index % len(values)] for index in indices]
+            numbers = noise.uniform64(noise.key(seed, "condition", name), indices).tolist()
+            pairs = zip(indices, numbers, strict=True)
+            asked[name] = [kind.choose(values[index % len(values)], number) for index, number in pairs]
         return asked
 
     def sample(
@@ -207,7 +215,7 @@ class Model:
             ConfigError: a condition or a setting that the run does not take.
         """
         indices = range(n)
-        asked = self.asked(condition or {}, indices)
+        asked = self.asked(condition or {}, indices, seed)
         state = self.draw(
             indices, asked, self.recipe(sampler, guidance), seed=seed, compute_batch=min(compute_batch, n)
         )
@@ -283,7 +291,36 @@ class Model:
         return self.others(run, step).denoiser.to(device).eval()
 
     def _part(self, kind: str, config: Mapping[str, Any], *args: Any) -> Any:
-        return self.registry.build(kind, config, *args, plugin=self.plugin)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.config["seed"])
+            made = self.registry.build(kind, config, *args, plugin=self.plugin, offers={"conditions": self.conditions})
+        if isinstance(made, nn.Module):
+            if self.teach is None:
+                raise ConfigError(f"guidance.predictor.name={config['name']}: learns from a run; this model is of none")
+            self.teach(self, made, config)
+        return made
+
+    def session(self, own: Mapping[str, Any]) -> Session:
+        """One run of sampling with settings of the modality's own.
+
+        Raises:
+            ConfigError: it has no such setting, or the setting does not take the value.
+        """
+        if "session" not in self.registry.load(self.plugin):
+            if own:
+                raise ConfigError(f"{next(iter(own))}: samples of {self.plugin} have no such setting")
+            return Session()
+        made: Session = self.registry.build(
+            "session",
+            {"name": self.plugin, **own},
+            self.fields,
+            plugin=self.plugin,
+            offers={
+                "decoder": self.decoder,
+                "data": lambda: self.registry.build("data", self.config["data"], plugin=self.plugin),
+            },
+        )
+        return made
 
     def draw(
         self,
@@ -301,7 +338,7 @@ class Model:
         begin: Callable[[Seeds], State] | None = None,
         start: float = 1.0,
         absent: Collection[str] | None = None,
-        hooks: Callable[[Seeds], Sequence[Hook]] | None = None,
+        hooks: Callable[[Seeds, State], Sequence[Hook]] | None = None,
         resample: Resample | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> State:
@@ -309,8 +346,8 @@ class Model:
 
         Every network call has exactly ``compute_batch`` rows (the last is filled up with repeats), because the last
         bits of a matrix product depend on its size; so a sample is the same in every bit whatever it is drawn beside.
-        Samples of different size are padded to their own size's room and computed with others of the same room, in
-        batches of its share of ``compute_batch`` (`Sizes.width`).
+        Samples of different size are padded to their own size's room and computed with others of the same room, those
+        of rare rooms in narrower batches (`Sizes.width`).
 
         Args:
             indices: of the samples; index and seed decide a sample's noise.
@@ -326,7 +363,7 @@ class Model:
             begin: (seeds) -> the state at ``start``; pure noise, with nothing given, by default.
             start: where on the clock to begin.
             absent: given fields of which nothing is known; by default all, or with ``begin`` none.
-            hooks: (seeds) -> hooks of one batch.
+            hooks: (seeds, the state at ``start``) -> hooks of one batch.
             resample: ways back to noise, for filling in.
             progress: called with the number of samples done.
         """
@@ -358,15 +395,16 @@ class Model:
                 state = begin(seeds)
             else:
                 state = self.prior(seeds, None if counts is None else [counts[place] for place in full], fields)
+            state = state.to(device)
             made = sample(
                 denoise,
-                state.to(device),
+                state,
                 grid,
                 recipe.rules,
                 process=self.process,
                 seeds=seeds,
                 condition=condition,
-                hooks=hooks(seeds) if hooks else (),
+                hooks=hooks(seeds, state) if hooks else (),
                 resample=resample,
                 absent=absent,
             )

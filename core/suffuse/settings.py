@@ -251,7 +251,9 @@ class SampleSettings(_RunSettings):
         ema: the width of the power-function average of the weights, of a run with snapshots; None is the run's own.
         n: how many samples.
         indices: which samples of the seed; None is 0 to n - 1.
-        condition: a value, or a list of values, by condition name.
+        condition: a value, a range such as ``2..4``, or a list of these, by condition name.
+        size: of the samples, where it varies: a number of elements or a range; None is as often as in the data.
+        own: settings of the modality's own, which are typed like these.
         out: where the samples go; None is a new folder in the run.
         task: None draws from noise, ``vary`` starts from ``input``, ``inpaint`` makes the part under ``mask`` anew,
             ``upscale`` enlarges ``input``, ``interpolate`` goes from ``input`` to ``other`` in ``n`` samples,
@@ -275,6 +277,8 @@ class SampleSettings(_RunSettings):
     n: Annotated[int, Range(least=1, most=100_000_000)] = 16
     indices: list[Annotated[int, Range(least=0)]] | None = None
     condition: dict[str, Any] = field(default_factory=dict)
+    size: int | str | None = None
+    own: dict[str, Any] = field(default_factory=dict)
     out: str | None = None
     task: str | None = None
     input: str | None = None
@@ -299,8 +303,6 @@ class SampleSettings(_RunSettings):
         for key, task in (("mask", "inpaint"), ("other", "interpolate")):
             if self.task is None and getattr(self, key) is not None:
                 raise ConfigError(f"{key} belongs to task={task}")
-        if self.task is None and self.resample.repeats != 1:
-            raise ConfigError("resample.repeats belongs to task=inpaint")
 
 
 @dataclass(frozen=True, kw_only=True)

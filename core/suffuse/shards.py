@@ -84,6 +84,11 @@ class Shards:
         """Samples that are there, as far as is known."""
         return sum(part["count"] for part in self.made.values())
 
+    @property
+    def places(self) -> list[Path]:
+        """The folder of each shard, in order."""
+        return [self._place(number) for number in range(self.count)]
+
     def todo(self) -> Generator[Shard, None, None]:
         """The shards that are left for this process, one after another, until all are there.
 

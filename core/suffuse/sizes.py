@@ -14,8 +14,8 @@ from suffuse.errors import ConfigError
 
 __all__ = ["Sizes"]
 
-_NARROW = 8
-"""The narrowest batch: below it, one sample costs hardly less than eight."""
+_NARROW = 16
+"""The narrowest batch: a narrower one takes hardly less time."""
 
 
 @dataclass(frozen=True)
@@ -59,14 +59,15 @@ class Sizes:
         return [known[min(int(place), len(known) - 1)] for place in places]
 
     def width(self, room: int, most: int) -> int:
-        """How many samples of a room are computed at once: about as many as there are among ``most`` samples.
+        """How many samples of a room are computed at once: a power of two, at least as many as there are among twice
+        ``most`` samples, or ``most`` itself.
 
-        A power of two, or ``most`` itself. It depends on neither how many are drawn nor which, so that a sample is the
-        same in every bit whatever it is drawn beside; and a batch that is filled up wastes no more than its share.
+        It depends on neither how many are drawn nor which, so that a sample is the same in every bit whatever it is
+        drawn beside; and what is filled up in all rooms together is about one batch.
         """
         count = sum(count for size, count in self.counts.items() if self.room(size) == room)
         share = count / sum(self.counts.values())
-        return min(most, max(_NARROW, 1 << max(0, math.ceil(math.log2(most * share)))))
+        return min(most, max(_NARROW, 1 << max(0, math.ceil(math.log2(2 * most * share)))))
 
     def to_json(self) -> dict[str, int]:
         """Plain data that `from_json` reads back."""

@@ -195,9 +195,8 @@ def parse_number(text: str | None, where: str) -> float | None:
 
 
 def number_scale(values: Sequence[float | None], rows: NDArray[np.int64]) -> Scalar:
-    """A Scalar with the mean and standard deviation of the values that are known in ``rows``."""
-    known = [value for value in (values[row] for row in rows) if value is not None]
-    return Scalar(mean=float(np.mean(known)), std=float(np.std(known)) or 1.0) if known else Scalar()
+    """The distribution of the values that are known in ``rows``."""
+    return Scalar.of(value for value in (values[row] for row in rows) if value is not None)
 
 
 def condition_name(column: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
@@ -51,6 +52,26 @@ def test_samples_are_files_with_their_record(run: Path, tmp_path: Path) -> None:
     assert (folder / "sheet.png").stat().st_size > 1000
     mols = [mol for file in files for mol in Chem.SDMolSupplier(str(file), sanitize=False)]
     assert len(mols) == 4
+
+
+@pytest.mark.slow
+def test_a_screen_around_a_scaffold_with_guidance(run: Path, tmp_path: Path) -> None:
+    """As it is typed: a range, a scaffold, filters, and a predictor that is taught once and kept."""
+    words = [
+        f"run={run}", "n=6", "condition.logp=0..2", "scaffold=C1CC(*)C1", "size=6..8", "filters=[pains,brenk]",
+        "guidance=learned", "guidance.predictor.steps=4", "guidance.classifier_free=1.5", "processes=0",
+    ]  # fmt: skip
+    folder = sample(suffuse.compose(*words, f"out={tmp_path / 'one'}", command="sample"))
+    with (folder / "molecules.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["sample"] for row in rows] == list("012345")
+    assert all(0 <= float(row["asked_logp"]) <= 2 for row in rows)
+    assert not list(folder.glob("*.part")) + list(folder.glob(".*"))
+    (taught,) = (run / "predictors").iterdir()
+    before = taught.stat().st_mtime_ns
+    again = sample(suffuse.compose(*words, f"out={tmp_path / 'two'}", command="sample"))
+    assert (again / "molecules.csv").read_text() == (folder / "molecules.csv").read_text()
+    assert taught.stat().st_mtime_ns == before
 
 
 @pytest.mark.slow

@@ -371,9 +371,9 @@ def test_sizes_are_drawn_as_often_as_in_the_data() -> None:
         assert drawn.count(size) / 4000 == pytest.approx(share, abs=0.03)
     assert drawn[17] == sizes.draw(0, [17])[0]  # a sample's size is its own
     assert drawn != sizes.draw(1, range(4000))
-    within = sizes.draw(0, range(4000), least=4)
+    within = sizes.within(4).draw(0, range(4000))
     assert set(within) == {4, 9}
     assert within.count(9) / 4000 == pytest.approx(0.75, abs=0.03)
-    assert set(sizes.draw(0, range(10), 4, 4)) == {4}
-    with pytest.raises(ConfigError, match=r"size=5 to 8: the training data had 3 to 9 elements"):
-        sizes.draw(0, range(4), 5, 8)
+    assert set(sizes.within(4, 4).draw(0, range(10))) == {4}
+    with pytest.raises(ConfigError, match=r"size=5\.\.8: the training data had 3 to 9 elements"):
+        sizes.within(5, 8)

@@ -9,7 +9,12 @@ from typing import Any
 
 import pytest
 
+from suffuse.assembly import build_model
+from suffuse.composition import compose
 from suffuse.errors import SuffuseError
+from suffuse.model import Model
+from suffuse.plugins import Registry
+from suffuse.sizes import Sizes
 from suffuse_molecule.data.smiles import Smiles
 
 SMILES = (
@@ -68,3 +73,13 @@ def one_line(error: pytest.ExceptionInfo[SuffuseError]) -> str:
     text = str(error.value)
     assert "\n" not in text
     return text
+
+
+def untrained(data: Smiles, *words: str) -> Model:
+    """A model of the molecules of a source that has learned nothing."""
+    registry = Registry()
+    settings = ("backbone=graph_transformer_tiny", "sampler.steps=3", *words)
+    config = compose("modality=molecule", "data=nci", *settings)
+    decoder = registry.build("decoder", config["decoder"], plugin="molecule")
+    fields = decoder.fields(data.train)
+    return build_model(config, registry, fields, data.train.conditions, decoder, Sizes.of(data.train.sizes()))

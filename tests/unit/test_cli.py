@@ -107,11 +107,28 @@ def test_short_names_and_flags(typed: list[str], expected: list[str]) -> None:
         (["sampler.steps=9"], ["++sampler.steps=9"]),
         (["sampler=heun", "sampler.steps=9"], ["sampler=heun", "sampler.steps=9"]),
         (["++guidance.scale=2"], ["++guidance.scale=2"]),
+        (["guidance=learned", "guidance.scale=2"], ["guidance=learned", "guidance.scale=2"]),
+        (["guidance=learned", "guidance.predictor.steps=9"], ["guidance=learned", "++guidance.predictor.steps=9"]),
         (["seed=3"], ["seed=3"]),
     ],
 )
 def test_keys_that_only_the_run_knows(typed: list[str], expected: list[str]) -> None:
     assert prepare("sample", typed, FOLDERS) == expected
+
+
+def test_settings_of_a_modalitys_own_are_typed_like_others(tmp_path: Path) -> None:
+    (tmp_path / "session").mkdir()
+    (tmp_path / "session" / "crystal.yaml").write_text('motif: ""  # text\nlayers: []  # a list\n')
+    folders = {**FOLDERS, "crystal": tmp_path}
+    assert prepare("sample", ["layers=[a,b]", "n=3"], folders) == ["++own.layers=[a,b]", "n=3"]
+    (argument,) = prepare("sample", ["motif=[A]B(*)"], folders)
+    assert argument.startswith("++own.motif=")
+    assert value_of(argument) == "[A]B(*)"
+    assert prepare("sample", [argument], folders) == [argument]
+    assert prepare("evaluate", ["layers=[a]"], folders) == ["layers=[a]"]
+    with pytest.raises(ConfigError, match=r"layrs is not a setting; did you mean 'layers'\?"):
+        prepare("sample", ["layrs=[a]"], folders)
+    assert prepare("sample", ["sed=3"], folders) == ["sed=3"]  # nearer to a setting of the core, which Hydra will say
 
 
 TEXTS = [

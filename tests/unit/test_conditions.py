@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
-from suffuse.conditions import ClassLabel, Condition, ConditionEncoder, Scalar, Vector, condition_from_json
+from suffuse.conditions import ClassLabel, Condition, ConditionEncoder, Scalar, Span, Vector, condition_from_json
 from suffuse.errors import ConfigError, RunError
 from suffuse.plugins import Registry
 
@@ -82,6 +83,11 @@ def test_a_near_miss_is_suggested() -> None:
         ("label", "dog", 1),
         ("scalar", "2.5", 2.5),
         ("scalar", 7, 7.0),
+        ("scalar", "2..4", Span(2, 4)),
+        ("scalar", "-2..-1", Span(-2, -1)),
+        ("scalar", "..350", Span(-math.inf, 350)),
+        ("scalar", "1e-3..", Span(1e-3, math.inf)),
+        ("scalar", "2..2", Span(2, 2)),
         ("vector", ["1", 2, 3.5], [1.0, 2.0, 3.5]),
     ],
 )
@@ -104,6 +110,10 @@ def test_classes_named_by_numbers() -> None:
         ("scalar", [1]),
         ("scalar", "nan"),
         ("scalar", "inf"),
+        ("scalar", ".."),
+        ("scalar", "2..much"),
+        ("scalar", "2..nan"),
+        ("scalar", "..inf"),
         ("vector", 5),
         ("vector", ["a", 1, 2]),
         ("vector", [1, 2]),
@@ -166,3 +176,67 @@ def test_scalars_are_standardised() -> None:
     a, b = kilo.encoder(8), gram.encoder(8)
     b.load_state_dict(a.state_dict())
     torch.testing.assert_close(a(torch.tensor([2.7])), b(torch.tensor([2700.0])), rtol=1e-4, atol=1e-5)
+
+
+# Ranges
+
+
+TRAINED = Scalar.of([*range(100), *range(40, 60), *range(40, 60)])
+EVEN = [(place + 0.5) / 1000 for place in range(1000)]
+
+
+def test_swapped_ends_are_named_with_the_range_that_was_meant() -> None:
+    with pytest.raises(
+        ConfigError, match=r"condition\.logp=4\.\.2: the ends are swapped; did you mean 2\.\.4\?"
+    ) as caught:
+        Scalar().parse("4..2", "logp")
+    assert "\n" not in str(caught.value)
+
+
+def chosen(scalar: Scalar, typed: str) -> list[float]:
+    return [scalar.choose(scalar.parse(typed, "c"), number) for number in EVEN]
+
+
+def follows_the_data(values: list[float]) -> bool:
+    """From 20 to 79 the data has 60 numbers once and 20 of them twice more: 60 of 100 lie in the middle."""
+    middle = sum(40 <= value < 60 for value in values) / len(values)
+    return all(20 <= value <= 79 for value in values) and abs(middle - 0.6) < 0.03
+
+
+def test_a_range_is_asked_for_as_often_as_in_the_data() -> None:
+    assert follows_the_data(chosen(TRAINED, "20..79"))
+    assert min(chosen(TRAINED, "..10")) == 0
+    assert max(chosen(TRAINED, "90..")) == 99
+    assert chosen(TRAINED, "7..7") == [7] * 1000
+    normal = chosen(Scalar(mean=10, std=2), "10..")
+    assert np.mean(normal) == pytest.approx(10 + 2 * math.sqrt(2 / math.pi), rel=0.02)
+
+
+def test_an_even_draw_is_noticed() -> None:
+    assert not follows_the_data([20 + 59 * number for number in EVEN])
+
+
+def test_a_range_without_data_is_even_or_its_one_end() -> None:
+    assert np.mean(chosen(TRAINED, "200..300")) == pytest.approx(250)
+    assert set(chosen(TRAINED, "200..")) == {200}
+    assert set(chosen(TRAINED, "..-5")) == {-5}
+
+
+@pytest.mark.parametrize(
+    ("typed", "warned"), [(150, True), ("120..", True), ("..-1", True), ("90..150", False), (50, False)]
+)
+def test_a_target_outside_the_training_data_is_doubted(typed: Any, warned: bool) -> None:
+    doubt = TRAINED.doubt(TRAINED.parse(typed, "mw"), "mw")
+    assert (doubt is not None) == warned
+    if doubt:
+        assert "0 to 99" in doubt
+        assert f"condition.mw={typed}" in doubt
+    assert Scalar().doubt(1e9, "mw") is None
+
+
+def test_the_distribution_travels_with_a_run() -> None:
+    again = condition_from_json(json.loads(json.dumps(TRAINED.to_json())), find)
+    assert isinstance(again, Scalar)
+    assert again.quantiles == TRAINED.quantiles
+    assert Scalar.of([]) == Scalar()
+    assert Scalar.of([5.0, 5.0]).std == 1

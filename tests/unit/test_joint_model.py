@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 
 from suffuse.assembly import build_process
 from suffuse.composition import compose
+from suffuse.conditions import Scalar
 from suffuse.errors import ConfigError
 from suffuse.model import Model
 from suffuse.plugins import Registry
@@ -123,11 +125,27 @@ def test_sizes_may_be_asked_for(model: Model) -> None:
 
 
 def test_rare_rooms_take_narrow_batches() -> None:
-    """What is filled up is about half a batch in all, and no room's width depends on what is drawn."""
+    """What is filled up is about a batch in all, and no room's width depends on what is drawn."""
     sizes = Sizes({9: 800, 8: 130, 7: 40, 5: 1})
-    assert [sizes.width(room, 64) for room in (9, 8, 7, 5)] == [64, 16, 8, 8]
+    assert [sizes.width(room, 64) for room in (9, 8, 7, 5)] == [64, 32, 16, 16]
     assert [sizes.width(room, 4) for room in (9, 5)] == [4, 4]
     assert Sizes({12: 3}).width(12, 48) == 48
+
+
+def test_each_sample_asks_for_its_own_value_of_a_range(model: Model) -> None:
+    """Decided by index and seed alone, like everything else of a sample."""
+    model = replace(model, denoiser=graph_model(conditions={"mass": Scalar.of(range(100))}).denoiser)
+    whole = model.asked({"mass": "20..60"}, range(40))["mass"]
+    assert all(20 <= value <= 60 for value in whole)
+    assert len(set(whole)) > 20
+    assert model.asked({"mass": "20..60"}, [31, 7])["mass"] == [whole[31], whole[7]]
+    assert model.asked({"mass": "20..60"}, range(40), seed=1)["mass"] != whole
+    assert model.asked({"mass": ["1..2", 5]}, range(4))["mass"][1::2] == [5, 5]
+    assert model.asked({"mass": None}, [0]) == {"mass": [None]}
+    with pytest.warns(UserWarning, match=r"condition\.mass=200\.\.300: the training data had 0 to 99"):
+        model.asked({"mass": "200..300"}, [0])
+    with pytest.raises(ConfigError, match=r"condition\.mas: .*did you mean 'mass'"):
+        model.asked({"mas": 3}, [0])
 
 
 @pytest.mark.parametrize("room", [(1, 1), (7, 7), (15, 15), (16, 16), (17, 18), (33, 36), (100, 104), (1000, 1024)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -20,6 +21,7 @@ from rdkit.Chem import Crippen, rdFingerprintGenerator
 from suffuse.data import Evaluation, Score
 from suffuse.errors import ConfigError, DataError
 from suffuse_molecule import metrics
+from suffuse_molecule.alerts import moses_patterns, passes_moses
 from suffuse_molecule.data.nci import Nci
 from suffuse_molecule.data.splits import MoleculeSplit
 from suffuse_molecule.examination import examine_all
@@ -138,6 +140,49 @@ def test_a_set_of_one_scaffold_is_neither_diverse_nor_alike(data: Nci) -> None:
     found, _ = score(data, values)
     assert found["internal diversity"].value < whole["internal diversity"].value - 0.05
     assert whole["scaffold similarity"].value > 0.5
+
+
+@pytest.mark.parametrize(
+    ("smiles", "keeps"),
+    [
+        ("CC(=O)Nc1ccc(O)cc1", True),
+        ("C[N+](C)(C)C", False),
+        ("CCI", False),
+        ("C1CCCCCCC1", False),
+        ("O=C1C=CC(=O)C=C1", False),
+    ],
+)
+def test_the_rules_of_moses(data: Nci, smiles: str, keeps: bool) -> None:
+    assert passes_moses(Chem.MolFromSmiles(smiles)) == keeps
+    value = Molecule.of(Chem.MolFromSmiles(smiles))
+    found, _ = score(data, [value, *real(data.train, 3)])
+    others = [passes_moses(each.mol) for each in real(data.train, 3)]
+    assert found["filters"].value == pytest.approx((keeps + sum(others)) / 4)
+
+
+def test_the_patterns_of_moses_come_from_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class File:
+        name = "mcf.csv"
+
+        @staticmethod
+        def read_text(encoding: str) -> str:
+            return "names,smarts\nMCF1,[CX3]=[CX3]C#N\n"
+
+    moses_patterns.cache_clear()
+    monkeypatch.setattr(importlib.metadata, "files", lambda name: [File()])
+    try:
+        assert not passes_moses(Chem.MolFromSmiles("C=CC#N"))
+        assert passes_moses(Chem.MolFromSmiles("CCC#N"))
+    finally:
+        moses_patterns.cache_clear()
+
+
+def test_a_set_of_copies_is_nearer_than_real_molecules_are(data: Nci) -> None:
+    copied, _ = score(data, real(data.heldout), max_real=1000)
+    fresh, details = score(data, real(data.train), max_real=200)
+    assert copied["nearest neighbour"].value == 1
+    assert fresh["nearest neighbour"].value < 0.8
+    assert details["stereo"]["share"] >= 0
 
 
 def test_nothing_valid_still_gives_the_headline(data: Nci) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("rdkit")
 
-from suffuse_molecule.workers import Lost, Workers
+from suffuse_molecule.workers import Lost, Workers, alone
 
 TASK = "worker_tasks:work"
 
@@ -32,6 +32,12 @@ def test_what_hangs_or_kills_is_lost_alone() -> None:
     found = run([[1, "die", 2], [3], [4, "hang"], [5]], seconds=1.0)
     assert found == [[2, "crash", 4], [6], [8, "timeout"], [10]]
     assert [isinstance(each, Lost) for each in found[0]] == [False, True, False]
+
+
+def test_one_item_has_a_process_of_its_own() -> None:
+    assert alone(TASK, 4, 1) == 9
+    assert alone(TASK, "die") == "crash"
+    assert alone(TASK, "hang", seconds=1.0) == "timeout"
 
 
 def test_few_chunks_are_read_ahead() -> None:

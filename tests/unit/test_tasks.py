@@ -265,9 +265,17 @@ def test_what_does_not_fit_a_task_is_one_line(
 
 
 def test_a_file_of_another_shape_is_named(tmp_path: Path) -> None:
-    (tmp_path / "long.json").write_text("[1.0, 2.0, 3.0]")
-    with pytest.raises(DataError, match=r"long\.json: does not fit this run .*\[1, 3\].*\[1, 2\]"):
-        job(model(), task="vary", input=str(tmp_path / "long.json"))
+    """One that is smaller; a larger one is made in windows."""
+    (tmp_path / "short.json").write_text("[1.0]")
+    with pytest.raises(DataError, match=r"short\.json: does not fit this run .*\[1, 1\].*\[1, 2\]"):
+        job(model(), task="vary", input=str(tmp_path / "short.json"))
+
+
+def test_settings_of_another_modality_are_one_line() -> None:
+    with pytest.raises(ConfigError, match=r"scaffold: samples of image have no such setting"):
+        job(model(), own={"scaffold": "C*"})
+    with pytest.raises(ConfigError, match=r"size=3: the samples of this run are all of one size"):
+        job(model(), size=3)
 
 
 def test_classes_cannot_be_turned_round(files: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -112,7 +112,7 @@ def _strips(model: Model, recipe: Recipe, seed: int, given: Mapping[str, Any]) -
     indices = range(_STRIPS)
     asked = model.asked({}, indices)
     clean = model.draw(
-        indices, asked, recipe, seed=seed, compute_batch=_STRIPS, hooks=lambda seeds: [recorder], **given
+        indices, asked, recipe, seed=seed, compute_batch=_STRIPS, hooks=lambda seeds, state: [recorder], **given
     )
     moments = [(caption, model.decoder.decode(state.to("cpu"))) for caption, state in recorder.kept]
     moments.append(("clean", model.decoder.decode(clean)))

@@ -28,6 +28,9 @@ from suffuse.world import World
 
 __all__ = ["open_model", "sample"]
 
+_ROWS = "rows.part"
+"""Of a shard, for the tables that are made once all are there."""
+
 
 def sample(config: dict[str, Any], directory: Path | None = None) -> Path:
     """Draw samples as configured and write them, part by part. Returns the folder.
@@ -75,18 +78,36 @@ def sample(config: dict[str, Any], directory: Path | None = None) -> Path:
             values = model.decoder.decode(state)
             if job.join is not None:
                 values = [job.join(value) for value in values]
-            files = shards.commit(shard, _write(shard, state, values, job, model, records))
+            files = shards.commit(shard, _write(shard, state, values, asked, job, model, records, shards.count == 1))
             watching.sampled(Written(folder=folder, files=files, values=values, asked=words, step=model.step))
+    if job.session.tables and shards.count > 1:
+        job.session.join([place / _ROWS for place in shards.places], folder)
     found = f" and {job.before} to find the noise" if job.before else ""
     print(f"{total} samples, {job.evaluations} network evaluations each{found}, in {folder}", file=sys.stderr)
     return folder
 
 
 def _write(
-    shard: Shard, state: State, values: Sequence[Any], job: Job, model: Model, records: Sequence[Mapping[str, Any]]
+    shard: Shard,
+    state: State,
+    values: Sequence[Any],
+    wishes: Mapping[str, Sequence[Any]],
+    job: Job,
+    model: Model,
+    records: Sequence[Mapping[str, Any]],
+    whole: bool,
 ) -> dict[str, Any]:
-    """Export a shard to its draft. Returns what its manifest says of the samples."""
-    left_out = model.decoder.export(values, records, shard.draft)
+    """Export a shard, the only one if ``whole``, to its draft. Returns what its manifest says of the samples."""
+    left_out: Sequence[int] = ()
+    if job.session.tables:
+        asked = [{name: each[row] for name, each in wishes.items()} for row in range(len(values))]
+        rows = shard.draft / _ROWS
+        job.session.write(values, records, asked, rows)
+        if whole:
+            job.session.join([rows], shard.draft)
+            rows.unlink()
+    else:
+        left_out = model.decoder.export(values, records, shard.draft)
     if shard.number == 0 and len(values) > 1:
         words = [str(each["asked"]) for each in records[:100]]
         model.decoder.sheet(values[:100], words, shard.draft / "sheet.png")
@@ -111,7 +132,10 @@ def _write(
 def _request(config: Mapping[str, Any], model: Model, recipe: Recipe) -> dict[str, Any]:
     """All that decides the samples of a folder, as plain data."""
     files = {key: sha256(Path(config[key]).expanduser()) for key in ("input", "other", "mask") if config.get(key)}
-    names = ("seed", "n", "indices", "condition", "task", "strength", "resample", "measurement", "length", "overlap", "decoder")
+    names = (
+        "seed", "n", "indices", "condition", "size", "own", "task", "strength", "resample", "measurement", "length",
+        "overlap", "decoder",
+    )  # fmt: skip
     return {
         "step": model.step,
         "checkpoint": model.digest,

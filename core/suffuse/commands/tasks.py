@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from suffuse.conditions import Span
+from suffuse.data import Part, Session
 from suffuse.editing import Replace, between, fresh, noised
 from suffuse.errors import ConfigError, DataError, suggest
 from suffuse.fields import check
 from suffuse.guidance import Guidable, PosteriorSampling, Windows
 from suffuse.model import Model, Recipe
-from suffuse.sampling import Resample, Seeds, invert
+from suffuse.sampling import Hook, Resample, Seeds, invert
+from suffuse.sizes import Sizes
 from suffuse.spaces import Torus
 from suffuse.state import State
 
@@ -31,6 +35,7 @@ class Job:
         before: evaluations that were taken once, before any sample.
         compare: from the samples to how far they are from what they should be, by field.
         join: from a decoded sample to one that keeps what was known of it exactly.
+        session: what the settings of the modality's own ask for.
     """
 
     indices: Sequence[int]
@@ -40,6 +45,7 @@ class Job:
     before: int = 0
     compare: Callable[[State], dict[str, float]] | None = None
     join: Callable[[Any], Any] | None = None
+    session: Session = field(default_factory=Session)
 
 
 def prepare(config: Mapping[str, Any], model: Model, recipe: Recipe) -> Job:
@@ -49,25 +55,81 @@ def prepare(config: Mapping[str, Any], model: Model, recipe: Recipe) -> Job:
         SuffuseError: a setting, a file or the run is not fit for the task.
     """
     task = _task(config, model)
+    session = model.session(config["own"])
     indices = _indices(config)
-    condition = _condition(config, task, model)
-    model.asked(condition, indices[:1])
+    condition, seed = _condition(config, task, model), config["seed"]
+    model.asked(condition, indices[:1], seed)
     guided = model.guided(recipe)
     plain = Job(
         indices=indices,
-        asked=lambda some: model.asked(condition, some),
+        asked=lambda some: model.asked(condition, some, seed),
         evaluations=model.evaluations(recipe),
         draw={"denoiser": guided, "overlap": config["overlap"]},
+        session=session,
     )
+    part, span = session.part(), _span(config["size"])
+    if task and not (part is None and span is None):
+        raise ConfigError(f"{'size' if part is None else part.text}: task={task} takes it from the input")
+    if part is not None:
+        return _around(part, span, config, model, recipe, plain)
+    if span is not None:
+        plain = replace(plain, draw={**plain.draw, "sizes": _sizes(span, model)})
     return _TASKS[task](config, model, recipe, guided, plain)
 
 
 def _anew(config: Mapping[str, Any], model: Model, recipe: Recipe, guided: Guidable, plain: Job) -> Job:
+    if config["resample"]["repeats"] != 1:
+        raise ConfigError("resample.repeats belongs to task=inpaint, or to a part that is given")
     if config["length"] is None:
         return plain
     blank = model.decoder.blank(str(config["length"]), model.fields)
     fields = model.sized(model.decoder.encode([blank]))
     return replace(plain, draw={**plain.draw, "fields": fields}, join=model.decoder.finish(blank, known=False))
+
+
+def _around(part: Part, span: Span | None, config: Mapping[str, Any], model: Model, recipe: Recipe, plain: Job) -> Job:
+    """Samples around a part that is known of each: the same replacement as for `inpaint`, at any size that fits."""
+    known = model.process.fields
+
+    def hooks(seeds: Seeds, state: State) -> list[Hook]:
+        assert state.mask is not None
+        given, unknown = part.place(state.mask.cpu())
+        return [Replace(given.to(state.device), unknown.to(state.device), known)]
+
+    most = math.inf if part.most is None else part.most
+    wanted = Span(-math.inf, math.inf) if span is None else span
+    largest = 0 if model.sizes is None else max(model.sizes.counts)
+    if part.least > largest:
+        raise ConfigError(
+            f"{part.text}: takes {part.least} elements with what is new, and the training data had at most {largest}"
+        )
+    if wanted.high < part.least or wanted.low > most:
+        raise ConfigError(f"size={wanted}: samples around {part.text} have {Span(part.least, most)} elements")
+    sizes = _sizes(Span(max(part.least, wanted.low), min(most, wanted.high)), model)
+    resample = Resample(**config["resample"])
+    return replace(
+        plain,
+        evaluations=model.evaluations(recipe, resample=resample),
+        draw={**plain.draw, "sizes": sizes, "hooks": hooks, "resample": resample},
+    )
+
+
+def _span(typed: int | str | None) -> Span | None:
+    """The sizes that were asked for."""
+    if typed is None:
+        return None
+    span = Span.read(str(typed), "size")
+    try:
+        return span or Span(int(typed), int(typed))
+    except ValueError:
+        raise ConfigError(f"size={typed}: must be a whole number, or a range such as 10..20") from None
+
+
+def _sizes(span: Span, model: Model) -> Sizes:
+    if model.sizes is None:
+        raise ConfigError(f"size={span}: the samples of this run are all of one size")
+    least = 1 if math.isinf(span.low) else math.ceil(span.low)
+    return model.sizes.within(least, None if math.isinf(span.high) else math.floor(span.high))
 
 
 def _vary(config: Mapping[str, Any], model: Model, recipe: Recipe, guided: Guidable, plain: Job) -> Job:
@@ -114,7 +176,7 @@ def _inpaint(config: Mapping[str, Any], model: Model, recipe: Recipe, guided: Gu
             "unknown": made,
             "begin": fresh(given, process),
             "absent": absent,
-            "hooks": lambda seeds: [hook],
+            "hooks": lambda seeds, state: [hook],
             "resample": resample,
         },
         join=gap.join if cut is None else lambda found: cut(gap.join(found)),

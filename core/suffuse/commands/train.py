@@ -90,8 +90,8 @@ def _train(config: dict[str, Any], directory: Path, settings: TrainerSettings, e
         run.configure(config)
         run.rewind(trainer.step)
     _announce(model, trainer, data, directory)
-    began = time.perf_counter()
-    spent = run.facts.get("seconds", 0.0) if resuming else 0.0
+    began, worked = time.perf_counter(), time.process_time()
+    spent, work = (run.facts.get(name, 0.0) if resuming else 0.0 for name in ("seconds", "work"))
     run.record(
         started=now(),
         seed=config["seed"],
@@ -111,7 +111,13 @@ def _train(config: dict[str, Any], directory: Path, settings: TrainerSettings, e
         raise
     finally:
         aside = {"set_aside": trainer.watching.failed} if trainer.watching.failed else {}
-        run.record(finished=now(), step=trainer.step, seconds=round(spent + time.perf_counter() - began, 1), **aside)
+        run.record(
+            finished=now(),
+            step=trainer.step,
+            seconds=round(spent + time.perf_counter() - began, 1),
+            work=round(work + time.process_time() - worked, 1),
+            **aside,
+        )
     print(
         f"done: {directory}\n  next: suffuse sample run={directory}   suffuse evaluate run={directory}", file=sys.stderr
     )

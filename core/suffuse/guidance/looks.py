@@ -37,7 +37,7 @@ from suffuse.processes import Level
 from suffuse.spaces import Categorical, Torus
 from suffuse.state import State
 
-__all__ = ["Look", "Route"]
+__all__ = ["Look", "Route", "estimates"]
 
 Route: TypeAlias = Literal["network", "estimate"]
 """Whose derivative makes the covariance: that of the network, or that of a Gaussian of the field's scale."""
@@ -77,15 +77,17 @@ class Look:
         route: Route,
     ) -> Look:
         """Ask the denoiser, under `torch.enable_grad` where its derivative is wanted."""
+        if not any(value.is_floating_point() for value in state.values()):
+            route = "estimate"  # nothing can be differentiated by classes
         nested = torch.is_grad_enabled() and any(value.requires_grad for value in state.values())
         with torch.enable_grad() if route == "network" else nullcontext():
             if route == "network":
                 state = state.replace(**{name: _open(value) for name, value in state.items()})
             belief = denoiser(state, levels, condition, previous)
-            estimates = {name: _estimate(part, denoiser.fields[name], state.mask) for name, part in belief.items()}
-        leaves = {name: part.detach().requires_grad_() for name, part in estimates.items()}
+            clean = estimates(belief, denoiser.fields, state.mask)
+        leaves = {name: part.detach().requires_grad_() for name, part in clean.items()}
         given = {name: value.detach() for name, value in state.items() if name not in leaves}
-        linked = {name: part for name, part in estimates.items() if part.requires_grad} if route == "network" else {}
+        linked = {name: part for name, part in clean.items() if part.requires_grad} if route == "network" else {}
         return cls(denoiser.fields, state, levels, belief, State({**given, **leaves}, state.mask), linked, nested)
 
     def gradient(self, value: Tensor, weight: Tensor | None = None) -> dict[str, Tensor]:
@@ -180,6 +182,11 @@ class Look:
 def _open(value: Tensor) -> Tensor:
     """A noisy field by which one can differentiate; one that already belongs to a graph stays in it."""
     return value if value.requires_grad or not value.is_floating_point() else value.detach().requires_grad_()
+
+
+def estimates(belief: Posterior, fields: Mapping[str, Field], mask: Tensor | None) -> dict[str, Tensor]:
+    """Of the clean state, by field: means, periodic values, class probabilities ``[..., K]``."""
+    return {name: _estimate(part, fields[name], mask) for name, part in belief.items()}
 
 
 def _estimate(part: Statement, field: Field, mask: Tensor | None) -> Tensor:

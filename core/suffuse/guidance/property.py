@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from suffuse.errors import ConfigError
+from suffuse.guidance.classifier_free import ClassifierFree
 from suffuse.guidance.looks import Look, Route
 from suffuse.guidance.passes import check_interval, check_scale, inside
 from suffuse.guidance.wrapper import Guidable, Wrapper
@@ -99,12 +100,15 @@ def property_guidance(
     scale: float = 1.0,
     route: Route = "network",
     interval: tuple[float, float] | None = None,
+    classifier_free: float = 1.0,
 ) -> PropertyGuidance:
     """`PropertyGuidance` by a predictor that is a registered component.
 
     Args:
         build: (kind, settings, arguments) to the component.
         predictor: its ``name`` and settings; it is called with the fields.
+        classifier_free: the scale of classifier-free guidance inside; 1 is none.
     """
     made = build("predictor", predictor, denoiser.fields)
-    return PropertyGuidance(denoiser, made, scale, route, interval)
+    inner = denoiser if classifier_free == 1 else ClassifierFree(denoiser, classifier_free)
+    return PropertyGuidance(inner, made, scale, route, interval)

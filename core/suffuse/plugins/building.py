@@ -23,7 +23,7 @@ def call(
     """``factory(*args, **kwargs, **settings)``, with the settings made to fit its annotations.
 
     Args:
-        where: the configuration key of ``settings``, such as ``backbone``.
+        where: the configuration key of ``settings``, such as ``backbone``; empty where they stand at the top.
 
     Raises:
         ConfigError: a setting that the factory does not have, one that it needs, or a value of the wrong type.
@@ -34,17 +34,18 @@ def call(
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     free = [name for name, kind in kinds.items() if kind in named and name not in given]
     takes_any = inspect.Parameter.VAR_KEYWORD in kinds.values()
+    inside = f"{where}." if where else ""
     for key in settings:
         if key in given:
-            raise ConfigError(f"{where}.{key} is set by the program; leave it out")
+            raise ConfigError(f"{inside}{key} is set by the program; leave it out")
         if key not in free and not takes_any:
             close = suggest(key, free) or f"; it has: {', '.join(free) or 'no settings'}"
-            raise ConfigError(f"{where}.{key} is not a setting of {_label(factory)}{close}")
+            raise ConfigError(f"{inside}{key} is not a setting of {_label(factory)}{close}")
     for key in free:
         if key not in settings and signature.parameters[key].default is inspect.Parameter.empty:
-            raise ConfigError(f"{where}.{key} has no value; {_label(factory)} needs one: {where}.{key}=VALUE")
+            raise ConfigError(f"{inside}{key} has no value; {_label(factory)} needs one: {inside}{key}=VALUE")
     hints = _hints(factory)
-    fitted = {key: fit(hints.get(key, Any), value, f"{where}.{key}") for key, value in settings.items()}
+    fitted = {key: fit(hints.get(key, Any), value, f"{inside}{key}") for key, value in settings.items()}
     return factory(*args, **kwargs, **fitted)
 
 

@@ -13,7 +13,7 @@ class Kind:
     """A kind of component.
 
     Args:
-        where: the key of a configuration that names one.
+        where: the key of a configuration that names one; empty where the program itself does.
         about: what it is, in a line.
         contract: what it has to fulfil or, where that is a plain function, one of them; as an import path.
         given: what the program gives it when it is made, in order, before its settings.
@@ -33,7 +33,7 @@ KINDS: Mapping[str, Kind] = {
     "data": Kind("data", "where samples come from", "suffuse.data:DataSource"),
     "decoder": Kind("decoder", "between a clean state and what people use", "suffuse.data:Decoder"),
     "backbone": Kind("backbone", "the network", "suffuse.data:Backbone", ("fields",)),
-    "condition": Kind("condition", "what a sample may be asked for", "suffuse.conditions:Condition"),
+    "condition": Kind("", "what a sample may be asked for", "suffuse.conditions:Condition"),
     "metric": Kind("metric", "scores a set of samples", "suffuse.data:Metric"),
     "process": Kind(
         "process.fields", "how one field is corrupted", "suffuse.processes.process:Process", ("field", "schedule")
@@ -55,6 +55,10 @@ KINDS: Mapping[str, Kind] = {
     "predictor": Kind(
         "guidance.predictor", "says how near a state is to what is wanted", "suffuse.guidance.property:Predictor",
         ("fields",),
+    ),
+    "session": Kind(
+        "", "settings of `suffuse sample` that one modality has", "suffuse.data:Session", ("fields",),
+        ("decoder", "data"),
     ),
     "callback": Kind("callbacks", "watches a run", "suffuse.training.callbacks:Callback"),
 }  # fmt: skip

@@ -102,7 +102,7 @@ class Registry:
         """
         from suffuse.plugins.building import call
 
-        where = where or KINDS[kind].where
+        where = KINDS[kind].where if where is None else where
         settings = dict(config)
         name = settings.pop("name", None)
         if not isinstance(name, str):

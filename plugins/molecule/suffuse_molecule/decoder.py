@@ -59,7 +59,8 @@ class Graph(Decoder):
         self.cell = cell
         self.suffix = ".smi" if file == "smiles" else ".sdf"
         self._codes: NDArray[np.int16] | None = None
-        self._explicit = False
+        self.explicit = False
+        """Whether hydrogens are atoms of the graphs; known once the fields are."""
 
     def fields(self, train: Split) -> dict[str, Field]:
         """``atoms`` and ``bonds``, with the share of each class in up to 200,000 evenly spaced molecules.
@@ -114,7 +115,7 @@ class Graph(Decoder):
                 f"decoder=graph: the fields {', '.join(fields)} are not those of molecules ({error})"
             ) from None
         self._codes = np.array(codes, np.int16)
-        self._explicit = "H" in names
+        self.explicit = "H" in names
 
     def encode(self, values: Packed | Sequence[Molecule]) -> State:
         """Padded to the largest of them.
@@ -150,13 +151,13 @@ class Graph(Decoder):
         for graph, pairs, count in zip(atoms, orders, counts.tolist(), strict=True):
             first, second = np.nonzero(np.triu(pairs[:count, :count], 1))
             bonds = np.stack([first, second, pairs[first, second]], 1).astype(np.int16)
-            molecule = Molecule(graph[:count].copy(), bonds, self._explicit)
+            molecule = Molecule(graph[:count].copy(), bonds, self.explicit)
             found.append(repaired(molecule, self.repair))
         return found
 
     def load(self, path: Path, fields: Mapping[str, Field]) -> Molecule:
         """The first molecule of a SMILES or SDF file."""
-        molecule = first_molecule(path, self._explicit)
+        molecule = first_molecule(path, self.explicit)
         names = fields["atoms"].names
         for each in molecule.atoms:
             if name_of(int(each)) not in names:

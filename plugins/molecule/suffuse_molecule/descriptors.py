@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 from rdkit import Chem, rdBase
-from rdkit.Chem import QED, Crippen, Descriptors, Lipinski, rdMolDescriptors
+from rdkit.Chem import QED, Crippen, Descriptors, Lipinski, rdFingerprintGenerator, rdMolDescriptors
 from rdkit.Chem.Scaffolds import MurckoScaffold
 
 from suffuse.errors import ConfigError, DataError, suggest
@@ -21,7 +21,23 @@ from suffuse_molecule.workers import Lost, Workers
 if TYPE_CHECKING:
     from suffuse_molecule.data.library import Library, Preparing
 
-__all__ = ["DESCRIPTORS", "check_names", "columns_of", "describe", "describe_all", "scaffold", "scaffolds_of"]
+__all__ = [
+    "BITS",
+    "DESCRIPTORS",
+    "check_names",
+    "columns_of",
+    "describe",
+    "describe_all",
+    "fingerprint",
+    "fingerprint_all",
+    "fingerprints_of",
+    "scaffold",
+    "scaffold_all",
+    "scaffolds_of",
+]
+
+BITS = 1024
+"""Of a Morgan fingerprint of radius 2."""
 
 _CHUNK = 500
 
@@ -95,6 +111,20 @@ def scaffold_all(texts: list[str]) -> list[str]:
         return ["" if mol is None else scaffold(mol) for mol in mols]
 
 
+def fingerprint(mol: Chem.Mol) -> bytes:
+    """The Morgan fingerprint of a sanitised molecule, packed."""
+    generator = rdFingerprintGenerator.GetMorganGenerator(radius=2, fpSize=BITS)
+    bits: NDArray[np.uint8] = generator.GetFingerprintAsNumPy(mol)
+    return np.packbits(bits).tobytes()
+
+
+def fingerprint_all(texts: list[str]) -> list[bytes]:
+    """The fingerprint of each SMILES, without bits where it is none; what the child processes run."""
+    with rdBase.BlockLogs():
+        mols = [Chem.MolFromSmiles(text) for text in texts]
+        return [bytes(BITS // 8) if mol is None else fingerprint(mol) for mol in mols]
+
+
 def columns_of(library: Library, name: str, preparing: Preparing) -> NDArray[np.float64]:
     """A descriptor of every kept molecule, by row; computed once and kept beside the molecules.
 
@@ -121,6 +151,21 @@ def scaffolds_of(library: Library, preparing: Preparing) -> list[str]:
         lines = ["" if isinstance(each, Lost) else each for each in _over(library, "scaffold_all", preparing)]
         _keep(path, lambda target: target.write_text("\n".join(lines) + "\n", encoding="ascii"))
     return path.read_text(encoding="ascii").split("\n")[: len(library.kept)]
+
+
+def fingerprints_of(library: Library, preparing: Preparing) -> NDArray[np.uint8]:
+    """The packed fingerprint of every kept molecule, in order, ``[N, BITS / 8]``; computed once and kept beside the
+    molecules.
+
+    Raises:
+        DataError: they cannot be kept.
+    """
+    path = library.folder / "fingerprints.npy"
+    if not path.is_file():
+        found = _over(library, "fingerprint_all", preparing, unit="fingerprint")
+        prints = b"".join(bytes(BITS // 8) if isinstance(each, Lost) else each for each in found)
+        _keep(path, lambda target: np.save(target, np.frombuffer(prints, np.uint8).reshape(-1, BITS // 8)))
+    return np.asarray(np.load(path, mmap_mode="r"))
 
 
 def _over(

@@ -5,23 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-from rdkit import Chem
-from rdkit.Chem import rdFingerprintGenerator
-
 from suffuse.progress import Progress
-from suffuse_molecule.descriptors import describe, scaffold
+from suffuse_molecule.descriptors import describe, fingerprint, scaffold
 from suffuse_molecule.graphs import Atoms, Bonds, atoms_of
 from suffuse_molecule.molecule import Molecule
 from suffuse_molecule.workers import Lost, Workers
 
-__all__ = ["BITS", "COMPARED", "Facts", "examine", "examine_all"]
+__all__ = ["COMPARED", "Facts", "examine", "examine_all"]
 
 COMPARED = ("logp", "qed", "sa", "mw")
 """The descriptors whose distributions are compared."""
-BITS = 1024
-"""Of a Morgan fingerprint of radius 2."""
 
 _CHUNK = 250
 
@@ -99,14 +92,8 @@ def _facts(value: Molecule) -> Facts:
         tuple(value.bonds[:, 2].tolist()),
         tuple(len(ring) for ring in mol.GetRingInfo().AtomRings()),
         sum(atom.GetFormalCharge() != 0 for atom in atoms_of(mol)),
-        _fingerprint(mol),
+        fingerprint(mol),
     )
-
-
-def _fingerprint(mol: Chem.Mol) -> bytes:
-    generator = rdFingerprintGenerator.GetMorganGenerator(radius=2, fpSize=BITS)
-    bits: NDArray[np.uint8] = generator.GetFingerprintAsNumPy(mol)
-    return np.packbits(bits).tobytes()
 
 
 def _chunks(graphs: Iterable[tuple[Atoms, Bonds]]) -> Iterator[list[tuple[Atoms, Bonds]]]:

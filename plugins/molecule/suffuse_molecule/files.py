@@ -11,12 +11,13 @@ from typing import Any
 from rdkit import Chem, rdBase
 
 from suffuse.errors import DataError
-from suffuse_molecule.data.standard import REJECTIONS, Standard, prepare
+from suffuse_molecule.data.standard import REJECTIONS, Standard
 from suffuse_molecule.drawing import layout
-from suffuse_molecule.graphs import LARGEST, Unfit, build
+from suffuse_molecule.graphs import LARGEST, build
 from suffuse_molecule.molecule import Molecule
+from suffuse_molecule.workers import alone
 
-__all__ = ["KEYWORD", "first_molecule", "read_record", "write_sdf", "write_smiles"]
+__all__ = ["KEYWORD", "first_molecule", "read_record", "sdf_entry", "write_sdf", "write_smiles", "write_whole"]
 
 KEYWORD = "suffuse"
 """Of the SDF property that holds the provenance record as JSON."""
@@ -37,8 +38,14 @@ def write_sdf(value: Molecule, path: Path, record: Mapping[str, Any]) -> None:
     with rdBase.BlockLogs():
         block = Chem.MolToMolBlock(mol, kekulize=value.mol is not None, forceV3000=len(value.atoms) > 999)
     properties = {"SMILES": value.smiles, "reason": value.reason, KEYWORD: json.dumps(record, default=str)}
-    lines = [f">  <{name}>\n{text}\n\n" for name, text in properties.items() if text]
-    _write(path, block + "".join(lines) + "$$$$\n")
+    write_whole(path, sdf_entry(block, properties))
+
+
+def sdf_entry(block: str, properties: Mapping[str, Any]) -> str:
+    """One record of an SDF file; properties without a value are left out."""
+    shown = {name: str(value) for name, value in properties.items() if value not in (None, "")}
+    lines = [f">  <{name}>\n{text}\n\n" for name, text in shown.items()]
+    return block + "".join(lines) + "$$$$\n"
 
 
 def write_smiles(value: Molecule, path: Path, record: Mapping[str, Any]) -> None:
@@ -47,10 +54,15 @@ def write_smiles(value: Molecule, path: Path, record: Mapping[str, Any]) -> None
     Raises:
         DataError: the file cannot be written.
     """
-    _write(path, f"{value.smiles or f'invalid:{value.reason}'}\t{json.dumps(record, default=str)}\n")
+    write_whole(path, f"{value.smiles or f'invalid:{value.reason}'}\t{json.dumps(record, default=str)}\n")
 
 
-def _write(path: Path, text: str) -> None:
+def write_whole(path: Path, text: str) -> None:
+    """A file that is there as a whole or not at all.
+
+    Raises:
+        DataError: it cannot be written.
+    """
     hidden = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         try:
@@ -96,12 +108,11 @@ def first_molecule(path: Path, explicit: bool) -> Molecule:
     else:
         text = next((line.split()[0] for line in text.splitlines() if line.strip()), "")
     standard = Standard(max_atoms=LARGEST, hydrogens="explicit" if explicit else "implicit")
-    try:
-        entry = prepare(text, kind, standard)
-    except Unfit as refusal:
-        reason = REJECTIONS[refusal.reason].split(" (data.")[0]
-        raise DataError(f"{path}: cannot be used as a molecule: {reason}") from None
-    return Molecule(entry.atoms, entry.bonds, explicit)
+    found = alone("suffuse_molecule.data.library:prepare_all", text, kind, standard)
+    if isinstance(found, str):
+        reason = REJECTIONS[found].split(" (data.")[0].replace("data.seconds", "10 seconds")
+        raise DataError(f"{path}: cannot be used as a molecule: {reason}")
+    return Molecule(found.atoms, found.bonds, explicit)
 
 
 def _read(path: Path) -> str:

@@ -19,15 +19,20 @@ from scipy.stats import wasserstein_distance
 from suffuse.data import Evaluation, Score
 from suffuse.errors import ConfigError, DataError, PluginError
 from suffuse.fitting import Range
+from suffuse_molecule.alerts import moses_patterns
 from suffuse_molecule.data.splits import MoleculeSplit
-from suffuse_molecule.examination import BITS, COMPARED, Facts, examine
+from suffuse_molecule.descriptors import BITS
+from suffuse_molecule.examination import COMPARED, Facts, examine
 from suffuse_molecule.molecule import Molecule, key_of
+from suffuse_molecule.neighbours import nearest, unpack
+from suffuse_molecule.workers import Workers
 
 __all__ = ["MoleculeMetrics", "internal_diversity", "scaffold_similarity", "total_variation"]
 
 Count: TypeAlias = Annotated[int, Range(least=1)]
 
 _LEAST = 2
+_CHUNK = 250
 _TITLES = {"logp": "logP", "qed": "QED", "sa": "SA", "mw": "MW"}
 
 
@@ -83,9 +88,11 @@ class MoleculeMetrics:
         evaluation.details["reasons"] = dict(Counter(each.reason or "valid" for each in drawn).most_common())
         evaluation.details["molecules"] = {"drawn": len(drawn), "held out": len(real), "training": len(substitute)}
         evaluation.details["rdkit"] = rdBase.rdkitVersion
+        evaluation.details["stereo"] = _stereo(train)
         if not good:
             return scores
         scores += _diversity(good, held[: len(values)])
+        scores += self._filters(good, held[: len(values)])
         scores += _distances(good, real, substitute)
         return scores + self._fcd(good, real, substitute, evaluation)
 
@@ -95,6 +102,20 @@ class MoleculeMetrics:
     def _real(self, split: MoleculeSplit, most: int, rng: np.random.Generator) -> list[Facts]:
         rows = rng.permutation(len(split))[:most]
         return self._examine(list(split.graphs(rows).graphs()), split.explicit)
+
+    def _filters(self, good: Sequence[Facts], held: Sequence[Facts]) -> list[Score]:
+        """The share that keeps the rules of MOSES; real molecules of other sets need not keep them."""
+        shares = []
+        for part in (good, [each for each in held if each.valid]):
+            texts = [each.smiles for each in part]
+            chunks = (texts[start : start + _CHUNK] for start in range(0, len(texts), _CHUNK))
+            task = "suffuse_molecule.alerts:passes_moses_all"
+            with Workers(task, processes=self.processes, seconds=self.seconds) as workers:
+                shares.append(_share(each is True for results in workers.map(chunks) for each in results))
+        patterns = len(moses_patterns())
+        more = f" and its {patterns} patterns" if patterns else "; its own patterns are left out (package molsets)"
+        about = f"share of {len(good)} valid draws that keep the rules of MOSES: elements, charge, rings, PAINS{more}"
+        return [Score(name="filters", value=shares[0], real=shares[1], better="higher", about=about)]
 
     def _fcd(
         self, good: Sequence[Facts], real: Sequence[Facts], substitute: Sequence[Facts], evaluation: Evaluation
@@ -192,6 +213,12 @@ def _diversity(good: Sequence[Facts], held: Sequence[Facts]) -> list[Score]:
     ]
 
 
+def _stereo(train: MoleculeSplit) -> dict[str, float]:
+    """How many molecules of the file had stereo marks, which graphs have no place for."""
+    marked, read = train.library.facts["accepted_with_stereo"], max(1, train.library.facts["kept"])
+    return {"molecules of the data with stereo, dropped": marked, "share": round(marked / read, 4)}
+
+
 def _distances(good: Sequence[Facts], real: Sequence[Facts], substitute: Sequence[Facts]) -> list[Score]:
     against = (
         f"{len(good)} valid draws against {len(real)} held-out molecules; real: {len(substitute)} training molecules "
@@ -230,7 +257,10 @@ def _distances(good: Sequence[Facts], real: Sequence[Facts], substitute: Sequenc
         scaffold_similarity([f.scaffold for f in part], [f.scaffold for f in real]) for part in (good, substitute)
     )
     about = f"cosine similarity of the counts of Bemis-Murcko scaffolds (MOSES), {against}"
-    return [*scores, Score(name="scaffold similarity", value=value, real=floor, better="higher", about=about)]
+    scores.append(Score(name="scaffold similarity", value=value, real=floor, better="higher", about=about))
+    value, floor = (float(nearest(_prints(part), _prints(real)).similarities.mean()) for part in (good, substitute))
+    about = f"mean Tanimoto similarity to the nearest neighbour (MOSES: SNN), {against}"
+    return [*scores, Score(name="nearest neighbour", value=value, real=floor, better="higher", about=about)]
 
 
 def internal_diversity(bits: NDArray[np.uint8]) -> float:
@@ -257,9 +287,12 @@ def scaffold_similarity(a: Sequence[str], b: Sequence[str]) -> float:
     return sum(count * right[key] for key, count in left.items()) / norm if norm else 0.0
 
 
+def _prints(facts: Sequence[Facts]) -> NDArray[np.uint8]:
+    return np.frombuffer(b"".join(each.fingerprint for each in facts), np.uint8).reshape(len(facts), BITS // 8)
+
+
 def _bits(facts: Sequence[Facts]) -> NDArray[np.uint8]:
-    packed = np.frombuffer(b"".join(each.fingerprint for each in facts), np.uint8).reshape(len(facts), BITS // 8)
-    return np.unpackbits(packed, axis=1)
+    return unpack(_prints(facts))
 
 
 def _share(flags: Iterable[bool]) -> float:

@@ -26,6 +26,8 @@ def suffuse_components() -> Components:
         },
         "decoder": {"graph": "suffuse_molecule.decoder:Graph"},
         "metric": {"molecule": "suffuse_molecule.metrics:MoleculeMetrics"},
+        "predictor": {"learned": "suffuse_molecule.predictor:Learned"},
+        "session": {"molecule": "suffuse_molecule.session:MoleculeSession"},
     }
 
 

@@ -27,7 +27,7 @@ from typing import IO, Any
 
 from rdkit import RDLogger
 
-__all__ = ["Lost", "Workers", "serve"]
+__all__ = ["Lost", "Workers", "alone", "serve"]
 
 _HEADER = struct.Struct("<Q")
 _MEMORY = 4 << 30
@@ -92,6 +92,13 @@ class Workers:
             return found
         finally:
             self._idle.put(child)
+
+
+def alone(task: str, item: Any, *settings: Any, processes: int = 1, seconds: float = 10.0) -> Any:
+    """What a task makes of one item that nobody has looked at yet; `Lost` if it hangs or crashes."""
+    with Workers(task, *settings, processes=processes, seconds=seconds) as workers:
+        ((answer,),) = workers.map([[item]])
+    return answer
 
 
 class _Child:

@@ -137,8 +137,7 @@ def _scale(values: NDArray[np.float64], name: str, library: Library) -> Scalar:
     known = values[~np.isnan(values)]
     if not len(known):
         raise DataError(f"{library.facts['file']}: the column {name} holds no number for any training molecule")
-    std = float(known.std())
-    return Scalar(mean=float(known.mean()), std=std if std > 0 else 1.0)
+    return Scalar.of(known)
 
 
 def condition_name(column: str) -> str:

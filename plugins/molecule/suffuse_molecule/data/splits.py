@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from suffuse.conditions import Scalar
 from suffuse.data import Batch, Item, Split
 from suffuse.errors import ConfigError
-from suffuse_molecule.data.library import Library
+from suffuse_molecule.data.library import Library, Preparing
+from suffuse_molecule.descriptors import fingerprints_of
 from suffuse_molecule.graphs import Packed
 from suffuse_molecule.molecule import Molecule
 
@@ -76,6 +77,11 @@ class MoleculeSplit(Split):
     def keys(self) -> NDArray[np.uint64]:
         """A hash of each molecule, as `suffuse_molecule.molecule.key_of` its SMILES."""
         return np.asarray(self.library.keys[self._rows])
+
+    def fingerprints(self, preparing: Preparing) -> NDArray[np.uint8]:
+        """Packed fingerprints, ``[N, BITS / 8]``; computed once for the library and kept beside it."""
+        places = np.searchsorted(np.asarray(self.library.kept), self._rows)
+        return fingerprints_of(self.library, preparing)[places]
 
     def smiles(self, indices: Sequence[int] | NDArray[np.int64] | None = None) -> list[str]:
         """Canonical SMILES of some molecules or of all, without stereo."""
