@@ -43,6 +43,8 @@ def measure(options: Options) -> Findings:
         for way, words in GUIDED.items():
             if name == "shuffled labels" and words:
                 continue
+            lessons = ["guidance.predictor.steps=20"] if options.quick and "guidance=learned" in words else []
+            words = [*words, *lessons]
             stem = options.runs / f"{name} {way}".replace(" ", "-")
             spread = _drawn(run, ["condition.logp=-10..10", *words], count, stem.with_suffix(".spread"), span)
             asked = f"condition.logp={span[0]:.4f}..{span[1]:.4f}"

@@ -83,7 +83,7 @@ def _scored(run: Path, count: int) -> tuple[float, float]:
     data = build_data(model.config, model.registry)
     places = np.linspace(0, len(data.train) - 1, count).astype(int)
     values = [data.train[int(place)].value for place in places]
-    records = [{"sample": place, "seed_key": ""} for place in range(count)]
+    records = [{"sample": place, "seed_key": "", "run": run.name, "checkpoint": model.digest} for place in range(count)]
     data.train.fingerprints(_preparing())
     with tempfile.TemporaryDirectory() as folder:
         session = model.session({"filters": ["pains", "brenk", "lipinski"]})

@@ -190,7 +190,7 @@ class CommandLine:
             self.broken = ""
             raise KeyboardInterrupt
         (directory / "sheet" / "sheet.png").write_bytes(b"png")
-        (directory / "run.json").write_text(json.dumps({"parameters": 7}))
+        (directory / "run.json").write_text(json.dumps({"parameters": 7, "seconds": 270}))
         value = 0.9 if place.endswith("seed0") else 0.8
         score = {"name": "coverage", "value": value, "real": 0.95, "better": "higher", "about": ""}
         (directory / "evaluation.json").write_text(json.dumps({"scores": [score]}))
@@ -216,6 +216,8 @@ def test_an_experiment_runs_every_stage_for_every_seed(tmp_path: Path, monkeypat
     ]
     assert (tmp_path / "results" / "x.png").read_bytes() == b"png"
     assert len(outcomes) == 2
+    assert experiment.trained(outcomes, 4.5).met
+    assert not experiment.trained(outcomes, 4).met
 
 
 @pytest.mark.parametrize("stage", experiment.STAGES)
