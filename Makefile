@@ -45,7 +45,7 @@ test: .venv/.dev
 	$(BIN)/python -m pytest
 
 unit: .venv/.dev
-	$(BIN)/python -m pytest tests/unit tests/laws -m "not slow"
+	$(BIN)/python -m pytest tests/unit tests/laws tests/plugins -m "not slow"
 
 lint: .venv/.dev
 	$(BIN)/ruff check

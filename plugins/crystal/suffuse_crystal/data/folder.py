@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -103,12 +104,16 @@ class _Files:
                 check_column(column, table.columns, "numbers or data.classes", str(labels))
             found, notices = table.align(self.names, common_folder(self.names), "crystal")
             self._known = list(found)
-            self.notices = notices
+            for notice in notices:
+                print(notice, file=sys.stderr)
 
     def identity(self) -> Mapping[str, Any]:
         stamps = [self.files.stamp(name) for name in self.names]
         known = [[facts.get(column, "") for column in self.columns] for facts in self._known]
         return {"names": self.names, "stamps": stamps, "known": known}
+
+    def count(self) -> int:
+        return len(self.names)
 
     def rows(self) -> Iterator[Row]:
         for name, facts in zip(self.names, self._known, strict=True):

@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from suffuse.errors import ConfigError, DataError
+from suffuse.progress import Progress
 from suffuse_crystal.cells import Cells
 from suffuse_crystal.data.standard import DAMAGE, REJECTIONS, Entry, Standard, Unfit, prepare
 from suffuse_crystal.descriptors import CLASSES, NUMBERS
@@ -64,6 +65,10 @@ class Records(Protocol):
 
     def identity(self) -> Mapping[str, Any]:
         """What the rows are a function of: plain data that changes when they do."""
+        ...
+
+    def count(self) -> int:
+        """About how many records there are."""
         ...
 
     def rows(self) -> Iterator[Row]:
@@ -190,11 +195,13 @@ def _fill(folder: Path, records: Records, standard: Standard, preparing: Prepari
     reasons: Counter[str] = Counter()
     examples: dict[str, list[str]] = {}
     keys: dict[str, None] = {}
-    total = 0
-    with (folder / "rejects.tsv").open("w", encoding="utf-8", errors="replace") as rejects:
+    total, about = 0, max(1, records.count())
+    rejects = (folder / "rejects.tsv").open("w", encoding="utf-8", errors="replace")
+    with rejects, Progress(about, "crystals") as bar:
         rejects.write("record\treason\n")
         for row, result in _prepared(records.rows(), standard, preparing.processes):
             total += 1
+            bar.update(min(total, about))
             if isinstance(result, Entry):
                 if (key := _key(result)) not in keys:
                     keys[key] = None

@@ -113,6 +113,9 @@ class _Rows:
         with self.path.open("rb") as stream:
             return {"sha256": hashlib.file_digest(stream, "sha256").hexdigest(), "column": self.column}
 
+    def count(self) -> int:
+        return sum(map(len, self._chunks([self.column])))
+
     def rows(self) -> Iterator[Row]:
         number = 0
         for chunk in self._chunks():
@@ -121,10 +124,10 @@ class _Rows:
                 facts = {name: str(cells[name]).strip() for name in self.columns}
                 yield Row(f"row {number}", str(cells[self.column]), "cif", facts)
 
-    def _chunks(self) -> Iterator[pandas.DataFrame]:
+    def _chunks(self, columns: Sequence[str] | None = None) -> Iterator[pandas.DataFrame]:
         options: dict[str, Any] = {"dtype": str, "keep_default_na": False, "encoding_errors": "replace"}
         try:
-            with pandas.read_csv(self.path, chunksize=_CHUNK, **options) as reader:
+            with pandas.read_csv(self.path, chunksize=_CHUNK, usecols=columns, **options) as reader:
                 yield from reader
         except (OSError, EOFError, ValueError, zlib.error) as error:  # what pandas raises is a ValueError
             reason = str(error).splitlines()[0]
