@@ -29,6 +29,7 @@ _COMPOSED = {
 }
 _PLAIN = {
     "verify": "where a file comes from, and what of that can be checked",
+    "checkpoints": "list and verify those of a run",
     "plugins": "what is installed (-v: with all components); plugins check NAME tries one out",
     "new": "a plugin to begin with, such as: suffuse new crystal",
     "env": "versions and devices, for a bug report",
@@ -95,6 +96,8 @@ def _dispatch(arguments: list[str]) -> int:
         return _verify(rest)
     if command == "new":
         return _new(rest)
+    if command == "checkpoints":
+        return _checkpoints(rest)
     if command == "env":
         from suffuse.environment import describe
 
@@ -192,6 +195,16 @@ def _new(arguments: list[str]) -> int:
     return 0
 
 
+def _checkpoints(arguments: list[str]) -> int:
+    """2 where one is damaged, as for everything that a user can mend."""
+    from suffuse.commands.checkpoints import checkpoints
+
+    key, _, place = arguments[0].partition("=") if len(arguments) == 1 else ("", "", "")
+    if key != "run" or not place:
+        raise ConfigError("run=DIR is needed, and nothing else: suffuse checkpoints run=runs/image/DATE")
+    return 0 if checkpoints(place) else 2
+
+
 def _complete(arguments: list[str]) -> int:
     """Tab completion. The shell sends the typed line; what follows its command is Hydra's to complete."""
     line = os.environ.get("COMP_LINE")
@@ -214,7 +227,7 @@ def _complete(arguments: list[str]) -> int:
 
 
 def _usage() -> str:
-    commands = "\n".join(f"  {name:<10}{about}" for name, about in {**_COMPOSED, **_PLAIN}.items())
+    commands = "\n".join(f"  {name:<12}{about}" for name, about in {**_COMPOSED, **_PLAIN}.items())
     return (
         "suffuse: one diffusion core, any kind of data.   usage: suffuse COMMAND [KEY=VALUE ...]\n"
         f"{commands}\n"

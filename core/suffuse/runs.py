@@ -103,6 +103,12 @@ class Run:
         """Append a line to ``metrics.jsonl``."""
         _append(self.metrics_file, {"step": step, **figures})
 
+    def sweep(self) -> None:
+        """Remove the drafts of files that a process was writing when it was killed."""
+        for draft in self.directory.glob(".*.*"):
+            if draft.suffix[1:].isdecimal() and draft.is_file():
+                draft.unlink(missing_ok=True)
+
     def rewind(self, step: int) -> None:
         """Drop logged lines beyond a step, which a resumed run is about to log again."""
         if self.metrics_file.exists():

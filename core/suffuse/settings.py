@@ -98,6 +98,10 @@ class TrainerSettings(Settings):
         checkpoint_every, validate_every, preview_every: in steps; 0 is never (the last step is always saved).
         log_every: in steps.
         keep_checkpoints: how many of the newest stay.
+        keep_best: a figure; the checkpoint at whose step it was least stays as well.
+        diverged: what a loss or a gradient that is no number does: ``stop`` the run, or ``roll_back`` to the newest
+            checkpoint and go on without the batch of that step.
+        explosion: a loss of more than so many times the mean of the last log has diverged too; None leaves it.
         snapshot_every: steps between snapshots of averages from which a width is chosen after training; 0 keeps none.
         validation_batches: batches of held-out data in one validation.
         workers: processes that read data ahead.
@@ -129,6 +133,9 @@ class TrainerSettings(Settings):
     preview_every: _Every = 1000
     log_every: _Count = 50
     keep_checkpoints: _Count = 3
+    keep_best: Literal["validation_loss", "loss"] | None = None
+    diverged: Literal["stop", "roll_back"] = "stop"
+    explosion: Annotated[float, Range(above=1)] | None = None
     snapshot_every: _Every = 0
     validation_batches: _Count = 4
     workers: Annotated[int, Range(least=0, most=1024)] = 0

@@ -245,6 +245,50 @@ def test_all_checkpoints_damaged(run: Path, refused: Callable[..., str]) -> None
     assert "average.safetensors" in refused("sample", f"run={run}")
 
 
+def test_checkpoints_are_listed_and_verified(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["checkpoints", f"run={run}"]) == 0
+    text = capsys.readouterr().out
+    assert [line.split()[0] for line in text.splitlines()] == ["step", "10", "20", "30", "suffuse"]
+    assert text.count("whole") == 3
+    assert f"resume={run} goes on from step 30" in text
+    newest = run / "checkpoints" / "step-000000030" / "model.safetensors"
+    data = bytearray(newest.read_bytes())
+    data[len(data) // 2] ^= 4
+    newest.write_bytes(data)
+    assert main(["checkpoints", f"run={run}"]) == 2
+    text = capsys.readouterr().out
+    assert "model.safetensors: damaged" in text
+    assert "goes on from step 20" in text
+    assert main(["checkpoints", f"run={run / 'checkpoints' / 'step-000000010'}"]) == 0
+    for words in ([], ["n=3"], [f"run={run}", "n=3"]):
+        assert main(["checkpoints", *words]) == 2
+        assert "run=DIR is needed" in capsys.readouterr().err
+
+
+def test_a_batch_that_diverges_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the setting that says so; the log then shows each step once."""
+    encode = Pixels.encode
+    calls = 0
+
+    def poisoned(self: Pixels, values: Any) -> State:
+        nonlocal calls
+        calls += 1
+        return encode(self, values).map(lambda value: value * float("nan") if calls == 8 else value)
+
+    monkeypatch.setattr(Pixels, "encode", poisoned)
+    words = [
+        *TINY,
+        "trainer.steps=20",
+        "trainer.checkpoint_every=5",
+        "trainer.log_every=5",
+        "trainer.diverged=roll_back",
+    ]
+    assert main(["train", *words, "trainer.preview_every=0", f"hydra.run.dir={tmp_path / 'run'}"]) == 0
+    run = Run(tmp_path / "run")
+    assert run.facts["skipped"] == [6]
+    assert [line["step"] for line in run.metrics() if "loss" in line] == [5, 10, 15, 20]
+
+
 def edit(path: Path, **changes: Any) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 

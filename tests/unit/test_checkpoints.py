@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -117,12 +120,63 @@ def test_a_failed_write_leaves_the_earlier_ones(
 
 
 def test_the_draft_of_a_killed_process_is_no_checkpoint(store: Checkpoints) -> None:
-    draft = store.folder / ".step-000000030.4321"
-    draft.mkdir()
-    (draft / "model.safetensors").write_bytes(b"half")
+    for kind in ("new", "gone", "old"):
+        draft = store.folder / f".step-{20 if kind == 'old' else 30:09d}.{kind}"
+        draft.mkdir()
+        (draft / "model.safetensors").write_bytes(b"half")
     assert store.load().step == 20
-    store.save(made(40))
-    assert not draft.exists()
+    store.sweep()
+    assert sorted(path.name for path in store.folder.iterdir()) == ["step-000000010", "step-000000020"]
+    assert same(made(20), store.load())
+
+
+def test_what_was_moved_out_of_the_way_is_put_back(store: Checkpoints) -> None:
+    """A step was being saved again, and the process went between two renames."""
+    store.path(20).rename(store.folder / ".step-000000020.old")
+    assert store.load().step == 10
+    store.sweep()
+    assert same(made(20), store.load())
+
+
+def scored(step: int, **figures: float) -> Checkpoint:
+    return replace(made(step), state={"figures": figures})
+
+
+def test_the_best_is_kept_beside_the_newest(tmp_path: Path) -> None:
+    store = Checkpoints(tmp_path, keep=2, best="validation_loss")
+    losses = {5: 3.0, 10: 1.0, 15: 2.0, 20: math.inf, 25: 1.5}
+    for step, loss in losses.items():
+        store.save(scored(step, **({"validation_loss": loss} if loss < 10 else {"loss": 0.1})))
+    assert store.steps() == [10, 20, 25]
+    store.save(scored(30, validation_loss=0.5))
+    store.save(scored(35, validation_loss=0.7))
+    store.save(scored(40, validation_loss=0.9))
+    assert store.steps() == [30, 35, 40]
+    assert store.least("validation_loss") == 30
+    assert store.least("accuracy") is None
+
+
+def test_a_damaged_one_ahead_costs_none_that_is_whole(tmp_path: Path) -> None:
+    """A run that fell back to an earlier checkpoint saves steps before the damaged one, and keeps them."""
+    store = Checkpoints(tmp_path, keep=1)
+    store.save(made(30))
+    (store.path(30) / "model.safetensors").write_bytes(b"")
+    store.save(made(20))
+    assert store.steps() == [20, 30]
+    with pytest.warns(UserWarning, match="going on with step 20"):
+        assert same(made(20), store.load())
+
+
+def test_removing_leaves_no_halves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that is killed while it removes an old one leaves it hidden."""
+    store = Checkpoints(tmp_path, keep=1)
+    store.save(made(10))
+    monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: None)
+    store.save(made(20))
+    assert store.steps() == [20]
+    monkeypatch.undo()
+    store.sweep()
+    assert [path.name for path in tmp_path.iterdir()] == ["step-000000020"]
 
 
 def damage_is_noticed(path: Path, file: str, position: float, bit: int) -> bool:

@@ -384,7 +384,7 @@ def test_alone_it_explains_itself_in_ten_lines(capsys: pytest.CaptureFixture[str
     assert run() == 0
     printed = capsys.readouterr().out
     assert printed.count("\n") <= 10
-    for command in (*COMMANDS, "plugins", "new", "env"):
+    for command in (*COMMANDS, "verify", "checkpoints", "plugins", "new", "env"):
         assert command in printed
 
 
@@ -475,7 +475,7 @@ def test_the_command_line_starts_without_torch(arguments: list[str], tmp_path: P
     ("line", "expected"),
     [
         ("suffuse tr", {"train"}),
-        ("suffuse ", {"train", "sample", "evaluate", "report", "verify", "plugins", "new", "env"}),
+        ("suffuse ", {"train", "sample", "evaluate", "report", "verify", "checkpoints", "plugins", "new", "env"}),
         ("suffuse train modality=im", {"modality=image"}),
         ("suffuse train sampler=dd", {"sampler=ddim", "sampler=ddpm"}),
         ("suffuse train modality=image trainer.chec", {"trainer.checkpoint_every="}),

@@ -118,6 +118,16 @@ def test_rewinding_drops_what_is_logged_again(run: Run) -> None:
     assert [line["step"] for line in run.metrics()] == [5, 10]
 
 
+def test_drafts_of_a_killed_process_are_swept(run: Run) -> None:
+    for name in (".run.json.4321", ".metrics.jsonl.7"):
+        (run.directory / name).write_text("{")
+    (run.directory / ".hydra").mkdir()
+    (run.directory / ".mine.txt").write_text("keep")
+    run.sweep()
+    hidden = sorted(path.name for path in run.directory.iterdir() if path.name.startswith("."))
+    assert hidden == [".hydra", ".mine.txt"]
+
+
 def test_numbers_that_are_none_survive(run: Run) -> None:
     run.log(1, {"loss": float("nan")})
     assert run.metrics()[0]["loss"] != run.metrics()[0]["loss"]

@@ -21,7 +21,7 @@ from suffuse.errors import ConfigError, RunError
 from suffuse.training import Checkpoints, Trainer
 from suffuse.training.callbacks import Callback
 from suffuse.training.feed import Order
-from suffuse.training.trainer import Interrupted, load_weights
+from suffuse.training.trainer import Diverged, Interrupted, load_weights
 from tiny import Points, denoiser, same_bits, trainer, weights
 
 
@@ -188,6 +188,84 @@ def test_a_bad_loss_at_once_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"at step 1 .*no checkpoint had been written"):
         trainer(tmp_path, split).fit()
     assert Checkpoints(tmp_path / "checkpoints").steps() == []
+
+
+def poisoned(*places: int, value: float = np.nan) -> Points:
+    """Data with items that the network can make nothing of, by their place in the stream."""
+    split = Points(500)
+    for place in places:
+        split.values[Order(0, 500).at([place])[0]] = value
+    return split
+
+
+def test_an_exploding_loss_stops(tmp_path: Path) -> None:
+    """A hundred times the usual, though still a number; by default it goes on."""
+    trainer(tmp_path / "on", poisoned(100, value=500.0)).fit()
+    with pytest.raises(
+        RunError, match=r"the loss is \S+, more than 20 times the \S+ of the last log, at step 7 "
+    ) as caught:
+        trainer(tmp_path / "cut", poisoned(100, value=500.0), explosion=20.0).fit()
+    assert "the checkpoint of step 6 is intact" in str(caught.value)
+
+
+def test_a_gradient_that_is_not_a_number_is_named_at_its_own_step(tmp_path: Path) -> None:
+    """And not at the next, whose loss it spoils."""
+    made = trainer(tmp_path)
+
+    def spoil(gradient: torch.Tensor) -> torch.Tensor:
+        return gradient * (np.nan if made.step == 8 else 1.0)
+
+    next(made.denoiser.parameters()).register_hook(spoil)
+    with pytest.raises(RunError, match="the gradient is nan at step 9 "):
+        made.fit()
+
+
+def train_on(directory: Path, split: Points, **settings: Any) -> Trainer:
+    """As the command does, over batches that diverge."""
+    made = trainer(directory, split, **settings)
+    while True:
+        try:
+            made.fit()
+            return made
+        except Diverged as trouble:
+            made.roll_back(trouble)
+
+
+@pytest.mark.parametrize("log_every", [1, 4])
+def test_rolled_back_is_never_tried(tmp_path: Path, log_every: int) -> None:
+    """The run ends as one that was told beforehand which batches to leave out; resumed or not."""
+    settings: dict[str, Any] = {"checkpoint_every": 3, "log_every": log_every}
+    places = (5 * 16 + 3, 7 * 16, 8 * 16 + 1)
+    made = train_on(tmp_path / "back", poisoned(*places), **settings)
+    assert sorted(made.skipped) == [5, 7, 8]
+    told = trainer(tmp_path / "told", poisoned(*places), **settings)
+    told.skipped = {5, 7, 8}
+    told.fit()
+    assert same_bits(final(tmp_path / "told"), final(tmp_path / "back"))
+    resumed = trainer(tmp_path / "back", poisoned(*places), steps=13)
+    resumed.resume()
+    assert resumed.skipped == {5, 7, 8}
+    plain = trainer(tmp_path / "plain", poisoned(), **settings)
+    plain.fit()
+    assert not same_bits(final(tmp_path / "plain"), final(tmp_path / "back"))
+
+
+def test_what_no_batch_is_to_blame_for_stops_in_the_end(tmp_path: Path) -> None:
+    split = poisoned()
+    split.values[Order(0, 500).at(range(6 * 16, 500))] = np.nan
+    with pytest.raises(Diverged, match="8 of the last 100 batches were left out already"):
+        train_on(tmp_path, split, steps=30, log_every=1)
+    with pytest.raises(Diverged, match="no checkpoint had been written"):
+        train_on(tmp_path / "early", poisoned(0))
+
+
+def test_figures_are_saved_with_their_step(tmp_path: Path) -> None:
+    made = trainer(tmp_path, heldout=Points(20), validate_every=6, keep_best="validation_loss")
+    made.fit()
+    figures = {step: made.checkpoints.figures(step) for step in (6, 12)}
+    assert figures[6].keys() == {"validation_loss"}
+    assert figures[12].keys() == {"loss", "gradient_norm", "lr", "validation_loss"}
+    assert made.checkpoints.least("validation_loss") in (6, 12)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])

@@ -19,7 +19,7 @@ from suffuse.runs import Run, now
 from suffuse.sizes import Sizes
 from suffuse.training import Checkpoint, Checkpoints, Trainer, TrainerSettings
 from suffuse.training.engine import Engine, opened
-from suffuse.training.trainer import Interrupted
+from suffuse.training.trainer import Diverged, Interrupted
 
 __all__ = ["train"]
 
@@ -84,9 +84,10 @@ def _train(config: dict[str, Any], directory: Path, settings: TrainerSettings, e
                 f"trainer.steps={settings.steps}: the run is at step {trainer.step} already; ask for more"
             )
     if not leads:
-        trainer.fit()
+        _fit(trainer, run, leads=False)
         return run
     if resuming:
+        run.sweep()
         run.configure(config)
         run.rewind(trainer.step)
     _announce(model, trainer, data, directory)
@@ -105,16 +106,18 @@ def _train(config: dict[str, Any], directory: Path, settings: TrainerSettings, e
         **versions(),
     )
     try:
-        trainer.fit()
+        _fit(trainer, run, leads=True)
     except Interrupted as stop:
         print(f"stopped after step {stop.step}; go on with: suffuse train resume={directory}", file=sys.stderr)
         raise
     finally:
         aside = {"set_aside": trainer.watching.failed} if trainer.watching.failed else {}
+        spent = round(spent + time.perf_counter() - began, 1)
         run.record(
             finished=now(),
             step=trainer.step,
-            seconds=round(spent + time.perf_counter() - began, 1),
+            skipped=sorted(trainer.skipped),
+            seconds=spent,
             work=round(work + time.process_time() - worked, 1),
             **aside,
         )
@@ -122,6 +125,21 @@ def _train(config: dict[str, Any], directory: Path, settings: TrainerSettings, e
         f"done: {directory}\n  next: suffuse sample run={directory}   suffuse evaluate run={directory}", file=sys.stderr
     )
     return run
+
+
+def _fit(trainer: Trainer, run: Run, *, leads: bool) -> None:
+    """Train to the end, over batches that diverge where the settings say so."""
+    while True:
+        try:
+            trainer.fit()
+            return
+        except Diverged as trouble:
+            if trainer.settings.diverged == "stop":
+                raise
+            trainer.roll_back(trouble)
+            if leads:
+                print(f"{trouble}\n  rolled back to step {trainer.step}, to go on without them", file=sys.stderr)
+                run.rewind(trainer.step)
 
 
 def inherit(model: Model, checkpoint: Checkpoint) -> None:

@@ -8,11 +8,12 @@ is committed, and when the newest is damaged the one before it is used.
 from __future__ import annotations
 
 import json
-import os
+import math
 import re
 import shutil
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ class Checkpoint:
     Args:
         step: updates made so far.
         tensors: groups of named tensors (``model``, ``average``, ``optimizer``), one file each.
-        state: plain data: step, fields, conditions, component names, versions.
+        state: plain data: step, fields, conditions, component names, versions; ``figures`` measured at this step.
         digest: SHA-256 of the manifest, which names this checkpoint in provenance records; empty before it is saved.
     """
 
@@ -52,16 +53,18 @@ class Checkpoint:
 
 
 class Checkpoints:
-    """The checkpoints of a run, ``step-000002000`` and so on in one folder.
+    """The checkpoints of a run, ``step-000002000`` and so on in one folder. One process writes them.
 
     Args:
         folder: where they lie; made at the first save.
         keep: how many of the newest stay.
+        best: the name of one of their ``figures``; the checkpoint with the least of it stays as well.
     """
 
-    def __init__(self, folder: Path, keep: int = 3) -> None:
+    def __init__(self, folder: Path, keep: int = 3, best: str | None = None) -> None:
         self.folder = folder
         self.keep = keep
+        self.best = best
 
     def steps(self) -> list[int]:
         """Steps of the committed checkpoints, in order."""
@@ -75,17 +78,15 @@ class Checkpoints:
         return self.folder / f"step-{step:09d}"
 
     def save(self, checkpoint: Checkpoint) -> Path:
-        """Commit a checkpoint, then remove those beyond ``keep``.
+        """Commit a checkpoint, then remove those before it that are not to stay.
 
         Raises:
             RunError: it could not be written (disk full, no permission); earlier ones are as they were.
         """
         target = self.path(checkpoint.step)
-        draft = self.folder / f".{target.name}.{os.getpid()}"
+        draft, old = (self.folder / f".{target.name}.{kind}" for kind in ("new", "old"))
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            for stale in self.folder.glob(".step-*"):
-                shutil.rmtree(stale, ignore_errors=True)
             draft.mkdir()
             for name, group in checkpoint.tensors.items():
                 save_file(
@@ -101,18 +102,49 @@ class Checkpoints:
             for file in [*draft.iterdir(), draft]:
                 flush(file)
             if target.exists():  # the same step again, after a resume from an earlier one
-                target.rename(draft.with_suffix(".old"))
+                target.rename(old)
             draft.rename(target)
-            shutil.rmtree(draft.with_suffix(".old"), ignore_errors=True)
             flush(self.folder)
         except (OSError, SafetensorError) as error:
-            shutil.rmtree(draft, ignore_errors=True)
+            self.sweep()
             raise RunError(
                 f"{target}: the checkpoint could not be written ({_reason(error)}); earlier ones are untouched"
             ) from error
-        for step in self.steps()[: -self.keep]:
-            shutil.rmtree(self.path(step), ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+        self._prune(checkpoint.step)
         return target
+
+    def sweep(self) -> None:
+        """Remove what a process that was killed left half done, and put back what it had moved out of its way."""
+        for stale in self.folder.glob(".step-*"):
+            target = self.folder / stale.stem.removeprefix(".")
+            with suppress(OSError):
+                if stale.suffix == ".old" and not target.exists():
+                    stale.rename(target)
+            shutil.rmtree(stale, ignore_errors=True)
+
+    def least(self, name: str) -> int | None:
+        """The step with the least of a figure; None where no checkpoint has it."""
+        found = {step: self.figures(step).get(name, math.nan) for step in self.steps()}
+        return min((step for step, value in found.items() if math.isfinite(value)), key=found.__getitem__, default=None)
+
+    def figures(self, step: int) -> dict[str, float]:
+        """What was measured at the step of a checkpoint; nothing where it cannot be read."""
+        try:
+            return dict(_json(self.path(step) / _STATE)["figures"])
+        except (RunError, KeyError, TypeError, ValueError):
+            return {}
+
+    def _prune(self, newest: int) -> None:
+        """Of those up to the newest; one beyond it is damaged, else it had been resumed, and makes none superfluous."""
+        past = [step for step in self.steps() if step <= newest]
+        best = self.least(self.best) if self.best else None
+        for step in past[: -self.keep]:
+            if step != best:
+                gone = self.folder / f".{self.path(step).name}.gone"
+                with suppress(OSError):
+                    self.path(step).rename(gone)  # first, so that it is never there by halves
+                shutil.rmtree(gone, ignore_errors=True)
 
     def load(self, step: int | None = None) -> Checkpoint:
         """The checkpoint of a step, or the newest that is whole; damaged newer ones are warned of.

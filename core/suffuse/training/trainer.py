@@ -33,9 +33,12 @@ from suffuse.training.feed import Feed, Order
 from suffuse.training.objective import Objective
 from suffuse.training.snapshots import GROUP, Snapshots
 
-__all__ = ["Interrupted", "Trainer", "learning_rate", "load_weights"]
+__all__ = ["Diverged", "Interrupted", "Trainer", "learning_rate", "load_weights"]
 
 
+_MOST_SKIPPED = 8
+"""Batches of a hundred that are left out; where more of them diverge, it is not the batches."""
+_ADVICE = "try a smaller trainer.lr, look at these items, or leave them out with trainer.diverged=roll_back"
 _SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
 """Ctrl-C, the end of a machine or a job, and what SLURM is often told to send some time before it."""
 
@@ -47,6 +50,14 @@ class Interrupted(Exception):  # noqa: N818 - it is no error
         super().__init__(f"interrupted after step {step}")
         self.step = step
         self.signal_number = signal_number
+
+
+class Diverged(RunError):  # noqa: N818 - after the setting
+    """A loss or a gradient is no number, or exploded; ``step`` is the number of the update, from 0."""
+
+    def __init__(self, message: str, step: int) -> None:
+        super().__init__(message)
+        self.step = step
 
 
 def learning_rate(step: int, settings: TrainerSettings) -> float:
@@ -111,7 +122,8 @@ class Trainer:
         self.step = 0
         self.watching = Callbacks(self.callbacks)
         self.order = Order.of(self.train, self.seed, settings.batch_size)
-        self.checkpoints = Checkpoints(self.directory / "checkpoints", settings.keep_checkpoints)
+        self.checkpoints = Checkpoints(self.directory / "checkpoints", settings.keep_checkpoints, settings.keep_best)
+        self.skipped: set[int] = set()
         if settings.channels_last:
             self.denoiser.to(memory_format=torch.channels_last)
         self.denoiser.to(self.engine.device)
@@ -132,6 +144,8 @@ class Trainer:
         self._own: list[Tensor] = []  # this process's share of losses that are not summed yet
         self._losses: list[Tensor] = []
         self._norms: list[Tensor] = []
+        self._usual: float | None = None  # the loss of the last log
+        self._seen: dict[str, float] = {}  # figures of this step
         self._signal = 0
 
     def fit(self) -> None:
@@ -139,11 +153,13 @@ class Trainer:
 
         Raises:
             Interrupted: a signal asked to stop; the step reached is saved.
-            RunError: the loss is not finite, or a checkpoint could not be written.
+            Diverged: a loss is not finite, or exploded.
+            RunError: a checkpoint could not be written.
         """
         settings = self.settings
         self.watching.started(self.directory, self.step)
         if self._leads:
+            self.checkpoints.sweep()
             self.snapshots.rewind(self.step)
         since, logged = time.perf_counter(), self.step
         try:
@@ -151,8 +167,9 @@ class Trainer:
                 for parts in self._parts():
                     self._update(parts)
                     self.step += 1
+                    self._seen = {}
                     last = self.step == settings.steps
-                    if self.step % settings.log_every == 0 or last:
+                    if (self.step % settings.log_every == 0 or last) and self._norms:
                         rate = (self.step - logged) * settings.batch_size / (time.perf_counter() - since)
                         figures = self._figures()
                         progress.update(self.step, f"loss {figures['loss']:.4f}  {rate:.0f} samples/s")
@@ -177,7 +194,7 @@ class Trainer:
             self.watching.finished(self.step)
 
     def _parts(self) -> Iterator[list[tuple[range, Any]]]:
-        """For each step, this process's share of its parts as (rows in the batch, encoded data)."""
+        """For each step, this process's share of its parts as (rows in the batch, encoded data); none if skipped."""
         total, engine = self.settings.batch_size, self.engine
         size = total // self.settings.accumulate
         own = size // engine.world_size
@@ -190,14 +207,19 @@ class Trainer:
             workers=self.settings.workers,
             pin=engine.device.type == "cuda",
         )
-        steps = range(self.step, self.settings.steps)
+        steps, skipped = range(self.step, self.settings.steps), frozenset(self.skipped)
         stream = feed.batches(
-            range(step * total + part.start, step * total + part.stop) for step in steps for part in rows
+            range(step * total + part.start, step * total + part.stop)
+            for step in steps
+            if step not in skipped
+            for part in rows
         )
-        for _ in steps:
-            yield [(part, next(stream)) for part in rows]
+        for step in steps:
+            yield [] if step in skipped else [(part, next(stream)) for part in rows]
 
     def _update(self, parts: list[tuple[range, Any]]) -> None:
+        if not parts:
+            return
         settings = self.settings
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.step, settings)
@@ -240,12 +262,12 @@ class Trainer:
             self.snapshots.take(self.step, whole)
 
     def _settle(self) -> None:
-        """Sum the losses that are not summed yet over processes, and refuse them if one is not finite."""
+        """Sum the losses that are not summed yet over processes, and refuse them if one has diverged."""
         if self._own:
             self._losses += self.engine.sum(torch.stack(self._own)).unbind()
             self._own.clear()
         if self._losses:
-            self._check(torch.stack(self._losses))
+            self._check(torch.stack(self._losses), torch.stack(self._norms))
 
     def _figures(self) -> dict[str, float]:
         """Mean loss and gradient norm since the last call, read from the device at once."""
@@ -253,29 +275,49 @@ class Trainer:
         losses, norms = torch.stack(self._losses), torch.stack(self._norms)
         self._losses.clear()
         self._norms.clear()
+        self._usual = float(losses.mean())
         return {
-            "loss": float(losses.mean()),
+            "loss": self._usual,
             "gradient_norm": float(norms.mean()),
             "lr": learning_rate(self.step - 1, self.settings),
         }
 
-    def _check(self, losses: Tensor) -> None:
-        """Stop at the first loss that is not finite; run before every checkpoint, so that nothing of it is saved."""
-        bad = (~torch.isfinite(losses)).nonzero()
-        if not len(bad):
+    def _check(self, losses: Tensor, norms: Tensor) -> None:
+        """Stop at the first step that diverged; run before every checkpoint, so that nothing of it is saved."""
+        limit = math.inf
+        if self.settings.explosion is not None and self._usual is not None:
+            limit = self.settings.explosion * self._usual
+        wrong = ~(losses.isfinite() & (losses <= limit))
+        if self.settings.precision != "fp16":  # whose scaled gradients overflow now and then, and are passed over
+            wrong = wrong | ~norms.isfinite()
+        first = wrong.nonzero()
+        if not len(first):
             return
-        step = self.step - len(losses) + int(bad[0])
+        place = int(first[0])
+        step = self._made(len(losses))[place]
+        loss, norm = float(losses[place]), float(norms[place])
+        what = f"the loss is {loss:.4g}" if not loss <= limit else f"the gradient is {norm}"
+        if math.isfinite(loss) and loss > limit:
+            what += f", more than {self.settings.explosion:g} times the {self._usual:.4g} of the last log,"
         total = self.settings.batch_size
         indices = self.order.at(range(step * total, (step + 1) * total))
         saved = self.checkpoints.steps()
         kept = f"the checkpoint of step {saved[-1]} is intact" if saved else "no checkpoint had been written"
         shown = ", ".join(map(str, indices[:8])) + (", …" if total > 8 else "")
-        raise RunError(
-            f"the loss is {float(losses[int(bad[0])])} at step {step + 1} (training items {shown}); {kept}; "
-            "try a smaller trainer.lr, or look at these items"
-        )
+        raise Diverged(f"{what} at step {step + 1} (training items {shown}); {kept}; {_ADVICE}", step)
+
+    def _made(self, count: int) -> list[int]:
+        """The numbers of the last so many updates."""
+        steps: list[int] = []
+        step = self.step
+        while len(steps) < count:
+            step -= 1
+            if step not in self.skipped:
+                steps.insert(0, step)
+        return steps
 
     def _report(self, figures: Mapping[str, float]) -> None:
+        self._seen |= {name: value for name, value in figures.items() if name != "samples_per_second"}
         if self.log is not None:
             self.log(self.step, figures)
         self.watching.logged(self.step, figures)
@@ -334,6 +376,9 @@ class Trainer:
                     **self.describe,
                     "seed": self.seed,
                     "average_updates": self.average.updates,
+                    "figures": self._seen,
+                    "usual_loss": self._usual,
+                    "skipped": sorted(self.skipped),
                     "engine": self.engine.state(),
                     # What was seen since the last log, so that the next line is that of a run without a break.
                     "unlogged": {"losses": _numbers(self._losses), "norms": _numbers(self._norms)},
@@ -375,10 +420,26 @@ class Trainer:
             state.setdefault(int(index), {})[name] = value
         self.optimizer.load_state_dict({"state": state, "param_groups": groups})
         self.engine.load_state(checkpoint.state["engine"])
+        self._usual = checkpoint.state.get("usual_loss")
+        self.skipped |= set(checkpoint.state.get("skipped", ()))
+        self._own.clear()
         unlogged = checkpoint.state["unlogged"]
         self._losses = [torch.tensor(v, device=self.engine.device) for v in unlogged["losses"]]
         self._norms = [torch.tensor(v, device=self.engine.device) for v in unlogged["norms"]]
         self.step = checkpoint.step
+
+    def roll_back(self, trouble: Diverged) -> None:
+        """Take up the newest saved step, to go on from there without the batch that was the trouble.
+
+        Raises:
+            Diverged: nothing is saved, or it is no matter of a few batches.
+        """
+        if not self.checkpoints.steps():
+            raise trouble
+        self.resume()
+        self.skipped.add(trouble.step)
+        if sum(0 <= trouble.step - step < 100 for step in self.skipped) > _MOST_SKIPPED:
+            raise Diverged(f"{trouble}; {_MOST_SKIPPED} of the last 100 batches were left out already", trouble.step)
 
     def _spread(self, whole: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Tensors of a checkpoint as they are kept here; those that are none of ours as they are."""
