@@ -37,7 +37,8 @@ def test_the_files_of_the_tutorial_are_a_distribution(tmp_path: Path) -> None:
     unpack(tmp_path / "new", tmp_path / "site")
     code = (
         "from suffuse import Registry, compose; from suffuse.assembly import build_data;"
-        "config, registry = compose('modality=points', 'data.count=20'), Registry(); data = build_data(config, registry);"
+        "config, registry = compose('modality=points', 'data.count=20'), Registry();"
+        "data = build_data(config, registry);"
         "decoder = registry.build('decoder', config['decoder'], plugin='points'); print(decoder.fields(data.train))"
     )
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
