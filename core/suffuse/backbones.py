@@ -28,8 +28,8 @@ _WAVES = 16
 _WINDOW = 9
 """Elements that a convolution spans."""
 
-_Count = Annotated[int, Range(least=1)]
-_Share = Annotated[float, Range(least=0, below=1)]
+Count = Annotated[int, Range(least=1)]
+Share = Annotated[float, Range(least=0, below=1)]
 
 
 class Transformer(nn.Module):
@@ -54,11 +54,11 @@ class Transformer(nn.Module):
         fields: Mapping[str, Field],
         *,
         ordered: bool = True,
-        width: _Count = 128,
-        depth: _Count = 4,
-        heads: _Count = 4,
-        dropout: _Share = 0.0,
-        condition_dim: _Count = 128,
+        width: Count = 128,
+        depth: Count = 4,
+        heads: Count = 4,
+        dropout: Share = 0.0,
+        condition_dim: Count = 128,
     ) -> None:
         super().__init__()
         if width % heads:

@@ -165,7 +165,7 @@ class Split(ABC):
             DataError: there are no items.
         """
         if len(self) == 0:
-            raise DataError("the training part of the data is empty; see data.heldout")
+            raise DataError("this part of the data is empty; see data.heldout")
         rows = np.unique(np.linspace(0, len(self) - 1, min(len(self), most)).astype(np.int64))
         return self.gather(rows.tolist()).values
 

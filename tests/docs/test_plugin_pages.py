@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from tests.distributions import PAGE
+from tests.distributions import PAGE, unpack
 
 from suffuse.scaffold import KINDS, files
 
@@ -25,6 +28,22 @@ def test_the_tutorial_shows_the_whole_example() -> None:
     own = [*POINTS.glob("suffuse_points/**/*.py"), *POINTS.glob("suffuse_points/**/*.yaml"), *POINTS.glob("tests/*.py")]
     files = {path.relative_to(POINTS).as_posix(): path.read_text() for path in [POINTS / "pyproject.toml", *own]}
     assert shown("tutorial.md") == files
+
+
+def test_the_files_of_the_tutorial_are_a_distribution(tmp_path: Path) -> None:
+    for path, text in {**shown("tutorial.md"), "README.md": "# Points"}.items():
+        (tmp_path / "new" / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "new" / path).write_text(text)
+    unpack(tmp_path / "new", tmp_path / "site")
+    code = (
+        "from suffuse import Registry, compose; from suffuse.assembly import build_data;"
+        "config, registry = compose('modality=points', 'data.count=20'), Registry();"
+        "data = build_data(config, registry);"
+        "decoder = registry.build('decoder', config['decoder'], plugin='points'); print(decoder.fields(data.train))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+    assert "ZeroCenterOfMass" in done.stdout
 
 
 def test_the_tutorial_counts_its_lines() -> None:

@@ -81,7 +81,7 @@ def _page() -> Iterator[str]:
     for module in map(importlib.import_module, _PUBLIC):
         yield f"### {module.__name__}\n"
         yield f"{_first(module)}\n"
-        yield "\n".join(f"- `{name}`{_about(getattr(module, name))}" for name in module.__all__) + "\n"
+        yield "\n".join(_entry_of(name, getattr(module, name)) for name in module.__all__) + "\n"
     names = ", ".join(f"`{name}`" for name in suffuse.__all__)
     yield f"### suffuse\n\n{names}.\n"
     yield "## Checks\n"
@@ -113,12 +113,15 @@ def _contract(path: str) -> Iterator[str]:
             yield from _prose(method)
 
 
-def _about(thing: Any) -> str:
-    """What a public name is, in a line; nothing for a constant."""
+def _entry_of(name: str, thing: Any) -> str:
+    """A public name in a line: how it is called and what it is; the name alone where it is a constant or a type."""
     if not (inspect.isclass(thing) or inspect.isfunction(thing)):
-        return ""
-    first = _first(thing)
-    return f": {first}" if first and not first.startswith(("Args", "Raises", thing.__name__)) else ""
+        return f"- `{name}`"
+    about = re.sub(r"^(Args|Raises):.*", "", _first(thing))
+    contract = inspect.isabstract(thing) or getattr(thing, "_is_protocol", False)
+    error = inspect.isclass(thing) and issubclass(thing, Exception)
+    call = "" if contract or error else _signature(thing).removesuffix(" -> None")
+    return f"- `{name}{call}`" + (f": {about}" if about else "")
 
 
 def _first(thing: Any) -> str:
@@ -132,7 +135,9 @@ def _type(annotation: Any) -> str:
 def _signature(function: Any) -> str:
     own = inspect.signature(function)
     parameters = [each for each in own.parameters.values() if each.name not in ("self", "cls")]
-    return str(own.replace(parameters=parameters)).replace("'", "")
+    text = str(own.replace(parameters=parameters)).replace("<factory>", "...").replace("''", '""')
+    text = re.sub(r"ForwardRef\('(.+?)'\)", r"\1", text)
+    return re.sub(r"<function (\w+) at \w+>", r"\1", text).replace("'", "")
 
 
 def _prose(thing: Any) -> Iterator[str]:
