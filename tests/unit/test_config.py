@@ -16,7 +16,6 @@ from suffuse.composition import compose, conf_folder
 from suffuse.errors import ConfigError, PluginError
 from suffuse.fitting import Range, fit
 from suffuse.plugins import Registry
-from suffuse.plugins.listing import settings
 from suffuse.settings import COMMANDS, TrainerSettings, check
 from suffuse.testing.configuration import misfits, uncommented
 
@@ -59,19 +58,6 @@ def test_component_files_equal_their_constructors(group: str, option: str) -> No
 def test_samplers_equal_their_constructors(option: str) -> None:
     config = _option("sampler", option)
     check_component("solver", config)
-
-
-SESSIONS = [path for found in Registry().found.values() if found.conf for path in found.conf.glob("session/*/own.yaml")]
-
-
-@pytest.mark.parametrize("path", SESSIONS, ids=lambda path: path.parent.name)
-def test_settings_of_a_session_equal_its_constructor(path: Path) -> None:
-    name = path.parent.name
-    factory = Registry().find("session", name, plugin=name)
-    known = {key: each.default for key, each in settings("session", factory).items()}
-    shipped = yaml.safe_load(path.read_text(encoding="utf-8"))
-    assert {key: tuple(v) if isinstance(v, list) else v for key, v in shipped.items()} == known
-    assert not set(shipped) & {field.name for field in dataclasses.fields(COMMANDS["sample"])}
 
 
 FOLDERS = {part: conf_folder() / "sampler" / part for part in ("categorical", "grid")}

@@ -59,7 +59,9 @@ def _train(config: dict[str, Any], directory: Path, settings: TrainerSettings, e
     counted = data.train.sizes()
     sizes = None if counted is None else Sizes.of(counted)
     model = build_model(config, registry, decoder.fields(data.train), data.train.conditions, decoder, sizes)
-    model.evaluations(model.recipe())  # a sampler that cannot be is found out now, and not at the first preview
+    recipe = model.recipe()  # a sampler or a guidance that cannot be is found out now, and not at the first preview
+    model.evaluations(recipe)
+    model.guided(recipe)
     if origin is not None:
         inherit(model, origin.checkpoint(step))
     trainer = Trainer(

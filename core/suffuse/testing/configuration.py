@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from suffuse.composition import compose
+from suffuse.documents import read_yaml
 from suffuse.plugins import KINDS, Registry
 from suffuse.plugins.listing import settings
 from suffuse.testing.bench import Bench
@@ -50,6 +51,12 @@ def configuration_fits_its_components(bench: Bench) -> None:
         parts = path.relative_to(bench.found.conf or path).parts
         if parts[0] == "modality":
             compose(f"modality={bench.plugin}", *_given(path, ""))
+            continue
+        if parts[0] == "session":  # no option, but the settings of the command line and their defaults
+            factory = bench.registry.find("session", bench.plugin, plugin=bench.plugin)
+            known = {name: each.default for name, each in settings("session", factory).items()}
+            shipped = {name: tuple(v) if isinstance(v, list) else v for name, v in read_yaml(path).items()}
+            ensure(shipped == known, f"{path.name}: {shipped}, but the session takes {known}")
             continue
         group = "/".join(parts[:-2])
         key = group.replace("/", ".")

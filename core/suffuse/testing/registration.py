@@ -69,7 +69,7 @@ def trials_use_what_is_brought(bench: Bench) -> None:
     """Every component is in one of the trials; of data, decoders and metrics one of each kind is enough."""
     named = {name for trial in bench.registry.trials(bench.plugin) for name in _names(_config(bench, trial))}
     for kind, names in bench.registry.load(bench.plugin).items():
-        if not KINDS[kind].where:
+        if not KINDS[kind].where or kind == "predictor":  # which may have to learn from a run that has ended
             continue
         idle = [name for name in names if not {name, f"{bench.plugin}/{name}"} & named]
         wrong = len(idle) == len(names) if kind in _OF_THE_USER else bool(idle)

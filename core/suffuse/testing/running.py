@@ -88,9 +88,10 @@ def a_run_is_made_from_the_command_line(bench: Bench) -> None:
     ensure(steps[-1] == bench.config["trainer"]["steps"], f"the run logged steps {steps}")
     folder = bench.folder / "samples"
     command("sample", f"run={run.directory}", "n=3", "compute_batch=3", "device=cpu", f"out={folder}")
-    listed = [entry["file"] for entry in json.loads((folder / "samples.json").read_text())["samples"]]
-    missing = [name for name in [*listed, "sheet.png"] if not (folder / name).is_file()]
-    ensure(len(listed) == 3 and not missing, f"`suffuse sample` left {len(listed)} samples; missing: {missing}")
+    manifest = json.loads((folder / "samples.json").read_text())
+    missing = [name for name in {"sheet.png": {}, **manifest["files"]} if not (folder / name).is_file()]
+    count = len(manifest["samples"])
+    ensure(count == 3 and not missing, f"`suffuse sample` left {count} samples; missing: {missing}")
 
 
 def a_killed_run_goes_on(bench: Bench) -> None:

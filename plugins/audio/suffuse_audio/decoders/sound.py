@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import base64
 import io
-import warnings
+import sys
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -254,7 +254,7 @@ class SoundDecoder(Decoder):
         """A WAV file with the record in its INFO chunk; `suffuse_audio.wav.read_record` reads it back.
 
         Nothing is ever clipped: a sound whose peak exceeds full scale is scaled down to it. The record says so under
-        ``limiter``, and so does a warning. Float files hold any level and are left alone.
+        ``limiter``, and so does a line on stderr. Float files hold any level and are left alone.
 
         Raises:
             RunError: the sound has samples that are not finite.
@@ -270,7 +270,7 @@ class SoundDecoder(Decoder):
                 limiter = f"scaled by {-20 * np.log10(peak):.2f} dB, as the peak was {peak:.4g}"
         if limiter:
             record = {**record, "limiter": limiter}
-            warnings.warn(f"{path.name}: {limiter}; decoder.subtype=float keeps any level", stacklevel=2)
+            print(f"{path.name}: {limiter}; decoder.subtype=float keeps any level", file=sys.stderr)
         write_wav(samples, value.rate, path, self.subtype, record)
 
     @staticmethod
