@@ -42,7 +42,7 @@ demo: .venv/.image
 	@echo "open $(RUN)/report.html"
 
 test: .venv/.dev
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 unit: .venv/.dev
 	$(BIN)/python -m pytest tests/unit tests/laws tests/plugins -m "not slow"

@@ -129,5 +129,6 @@ def test_samples_and_what_was_set_aside_are_in_the_records(tmp_path: Path, monke
     folder = sample(config)
     (written,) = heard
     assert written.folder == folder
-    assert [file.parent for file in written.files] == [folder] * 3
+    assert [file.parent for file in written.files] == [folder] * 4
+    assert "sheet.png" in {file.name for file in written.files}
     assert (len(written.values), written.asked, written.step) == (3, ["0", "1", "2"], 2)

@@ -38,7 +38,7 @@ _SPECIAL = ("__call__", "__getitem__")
 _PUBLIC = (
     "suffuse.data", "suffuse.state", "suffuse.fields", "suffuse.spaces", "suffuse.layouts", "suffuse.conditions",
     "suffuse.layers", "suffuse.backbones", "suffuse.samples", "suffuse.files", "suffuse.tables", "suffuse.splits",
-    "suffuse.metrics", "suffuse.fitting", "suffuse.progress", "suffuse.errors", "suffuse.posterior",
+    "suffuse.metrics", "suffuse.bias", "suffuse.fitting", "suffuse.progress", "suffuse.errors", "suffuse.posterior",
     "suffuse.schedules", "suffuse.parameterizations", "suffuse.plugins", "suffuse.testing",
 )  # fmt: skip
 """Modules whose names plugins may build on."""
