@@ -74,7 +74,7 @@ class State(Mapping[str, Tensor]):
     def stacked(**fields: Sequence[ArrayLike]) -> State:
         """Samples that all have one shape, from an array for each: ``State.stacked(series=[a, b])``.
 
-        Numbers become float32, whole numbers int64.
+        Numbers become float32, whole numbers int64; marks of true and false stay as they are.
         """
         return State({name: torch.stack([_tensor(value) for value in values]) for name, values in fields.items()})
 
@@ -110,4 +110,6 @@ class State(Mapping[str, Tensor]):
 
 def _tensor(value: ArrayLike) -> Tensor:
     tensor = torch.as_tensor(value)
+    if tensor.dtype == torch.bool:
+        return tensor
     return tensor.to(torch.float32 if tensor.is_floating_point() else torch.int64)

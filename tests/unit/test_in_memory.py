@@ -90,6 +90,7 @@ def test_padding_and_its_inverse() -> None:
 def test_samples_of_one_shape_need_no_mask() -> None:
     state = State.stacked(x=[[1.0, 2.0], [3.0, 4.0]])
     assert state.mask is None
+    assert State.stacked(x=[[True, False]])["x"].dtype == torch.bool
     assert state["x"].tolist() == [part.tolist() for part in state.elements("x")] == [[1, 2], [3, 4]]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from importlib.metadata import EntryPoint, PackageNotFoundError, distribution
 from types import ModuleType
 from typing import Any
@@ -107,11 +107,12 @@ class Registry:
         name = settings.pop("name", None)
         if not isinstance(name, str):
             raise ConfigError(f"{where}.name has no value; known: {self._known(kind, plugin)}")
-        owner, path = self._path(kind, name, plugin, where)
-        factory = self._import(path, owner, f"{kind} {name!r}")
+        factory = self.find(kind, name, plugin=plugin, where=where)
         taken = inspect.signature(factory).parameters
         kwargs.update({key: value for key, value in (offers or {}).items() if key in taken})
-        with self._watched(owner, quiet=False):
+        package = str(getattr(factory, "__module__", "")).partition(".")[0]
+        whose = next((found.label for found in self.found.values() if found.package == package), None)
+        with watched(whose, quiet=False) if whose else nullcontext():
             return call(factory, settings, where, args, kwargs)
 
     def find(self, kind: str, name: str, *, plugin: str | None = None, where: str | None = None) -> Callable[..., Any]:
@@ -152,14 +153,11 @@ class Registry:
         names = [name for owner in filter(None, (plugin, CORE)) for name in self.load(owner).get(kind, {})]
         return ", ".join(dict.fromkeys(names)) or "none"
 
-    def _watched(self, owner: str, *, quiet: bool = True) -> AbstractContextManager[None]:
-        return nullcontext() if owner == CORE else watched(self[owner].label, quiet=quiet)
-
     def _import(self, path: str, owner: str, what: str) -> Callable[..., Any]:
         module_name, _, attribute = path.partition(":")
         found = None if owner == CORE else self[owner]
         label = f"{what} of {'the core' if found is None else found.label}"
-        with self._watched(owner):
+        with watched(found.label) if found else nullcontext():
             module = _import(module_name, found, label)
         try:
             component: Callable[..., Any] = getattr(module, attribute)
