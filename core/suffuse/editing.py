@@ -68,7 +68,10 @@ def between(first: State, second: State, process: JointProcess, shares: Sequence
         models", section 5.3.
     """
     count = len(shares)
-    if any(first[name].shape != second[name].shape for name in first) or not _equal(first.mask, second.mask):
+    varying = any(field.layout.rank for field in process.fields.values())
+    if any(first[name].shape != second[name].shape for name in first) or (
+        varying and not _equal(first.mask, second.mask)
+    ):
         raise ConfigError("interpolate: the two samples are of different size, so there is nothing between them")
     fields = {}
     for name, a in first.items():

@@ -14,6 +14,7 @@ from torch import Tensor
 from suffuse.editing import Known, Replace, between, fresh
 from suffuse.errors import ConfigError
 from suffuse.fields import Field
+from suffuse.layouts import Filled
 from suffuse.posterior import LogProbs, Posterior
 from suffuse.processes import Discrete, Gaussian, JointProcess, Level, WrappedGaussian
 from suffuse.sampling import (
@@ -313,6 +314,13 @@ def test_interpolated_samples_end_at_their_inputs() -> None:
     made = sample(data, start, grid, solver, process=process, seeds=Seeds(0, range(9)))["x"]
     torch.testing.assert_close(made[[0, -1]], given["x"], rtol=0, atol=5e-3)
     assert (made[1:-1] - given["x"][0]).norm(dim=1).min() > 1e-3
+
+
+def test_samples_that_are_filled_up_differently_have_something_between_them() -> None:
+    first, second = noises()
+    filled = JointProcess({"x": Field(shape=(40,), layout=Filled())}, PROCESS.processes)
+    marked = (State(state.fields, torch.arange(40)[None] < end) for state, end in ((first, 30), (second, 20)))
+    torch.testing.assert_close(between(*marked, filled, [0.5])["x"], between(first, second, filled, [0.5])["x"])
 
 
 def test_there_is_nothing_between_two_classes() -> None:

@@ -11,6 +11,7 @@ import torch
 from scipy import stats
 from torch import Tensor, nn
 
+from suffuse import noise
 from suffuse.conditions import ClassLabel
 from suffuse.errors import ConfigError
 from suffuse.posterior import Mean, Posterior
@@ -65,6 +66,36 @@ def hidden(dropout: float, *, steps: int = 40, size: int = 50) -> Tensor:
 def test_conditions_are_hidden_from_a_share_of_samples(dropout: float) -> None:
     share = float(hidden(dropout).double().mean())
     assert share == pytest.approx(dropout, abs=4.5 * math.sqrt(dropout * (1 - dropout) / 2000))
+
+
+def told_nothing(conditions: int, dropout: float = 0.2, size: int = 4000) -> tuple[Tensor, Tensor]:
+    """The shares of samples from which each of some conditions is hidden, and from which all are."""
+    kinds = {f"side{number}": ClassLabel(("left", "right")) for number in range(conditions)}
+    seen: list[Tensor] = []
+
+    def listening(state: State, levels: object, condition: Any = None) -> Posterior:
+        seen.append(torch.stack(list(condition.values())) < 0)
+        return {"x": Mean(torch.zeros_like(state["x"]))}
+
+    asked = {name: torch.zeros(size, dtype=torch.long) for name in kinds}
+    objective = Objective(process(), Uniform(), edm(), "edm", kinds, dropout)
+    objective(listening, State({"x": torch.zeros(size, 2)}), asked, seed=0, step=0, rows=range(size), total=size)
+    return seen[0].double().mean(1), seen[0].all(0).double().mean()
+
+
+@pytest.mark.parametrize("conditions", [1, 2, 4])
+def test_a_network_often_enough_knows_nothing_at_all(conditions: int) -> None:
+    each, everything = told_nothing(conditions)
+    assert each.tolist() == pytest.approx([0.2] * conditions, abs=0.03)
+    assert float(everything) == pytest.approx((0.2 + 0.2**conditions) / 2, abs=0.02)
+
+
+def test_conditions_that_are_hidden_by_themselves_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def alone(self: Objective, name: str, seed: int, positions: range, device: torch.device) -> Tensor:
+        return noise.uniform(noise.key(seed, "hide", name), positions) <= self.dropout
+
+    monkeypatch.setattr(Objective, "_coin", alone)
+    assert float(told_nothing(4)[1]) < 0.02
 
 
 def test_other_samples_each_step_have_their_condition_hidden() -> None:

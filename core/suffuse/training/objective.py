@@ -34,7 +34,7 @@ class Objective:
         parameterization: what the network emits, which the weighting ``uniform`` is measured in.
         conditions: what a sample may be asked for.
         dropout: the share of samples from which each condition, or frozen field, is hidden, for classifier-free
-            guidance.
+            guidance; half of the time all together.
         coupling: which noise goes with which sample; None for any with any.
         self_conditioning: the share of steps in which the network is given what it believed of the same state.
     """
@@ -125,5 +125,10 @@ class Objective:
         }
 
     def _coin(self, name: str, seed: int, positions: range, device: torch.device) -> Tensor:
-        """Which samples do not see a condition, ``[B]``."""
-        return (noise.uniform(noise.key(seed, "hide", name), positions) <= self.dropout).to(device)
+        """Which samples do not see a condition, ``[B]``.
+
+        One half of them does not see any: to guide is to ask a network that is told nothing, and if each condition were
+        hidden by itself, hardly a sample would teach it that.
+        """
+        common, own = (noise.uniform(noise.key(seed, "hide", *which), positions) for which in ((), (name,)))
+        return (torch.where(common <= 0.5, 2 * common, own) <= self.dropout).to(device)
