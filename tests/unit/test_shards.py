@@ -268,6 +268,7 @@ def gone() -> int:
 @pytest.mark.parametrize(
     ("machine", "process", "age"),
     [("elsewhere", 1, 61.0), (platform.node(), 0, 0.0), ("elsewhere", os.getpid(), 3600.0)],
+    ids=["silent", "ended", "of a number that lives here"],
 )
 def test_claims_of_the_dead_are_taken_over(tmp_path: Path, machine: str, process: int, age: float) -> None:
     opened(tmp_path / "o")
@@ -276,7 +277,11 @@ def test_claims_of_the_dead_are_taken_over(tmp_path: Path, machine: str, process
     assert not (tmp_path / "o" / ".unfinished").exists()
 
 
-@pytest.mark.parametrize(("machine", "process", "age"), [("elsewhere", 1, 30.0), (platform.node(), os.getpid(), 30.0)])
+@pytest.mark.parametrize(
+    ("machine", "process", "age"),
+    [("elsewhere", 1, 30.0), (platform.node(), os.getpid(), 30.0)],
+    ids=["elsewhere", "here"],
+)
 def test_claims_of_the_living_are_respected(
     tmp_path: Path, machine: str, process: int, age: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -30,7 +30,8 @@ _LEAST_WINDOW = 256
 _SECONDS = 0.03
 """Of a window, at least: it tells 40 bands apart, the lowest of which lie 36 Hz from one another at 8 kHz."""
 _CROSSINGS = 32
-"""Zeros of the low-pass filter's impulse response to each side: up to 0.9 of half the band it lets all but 0.4 % through.
+"""Zeros of the low-pass filter's impulse response to each side: up to 0.9 of half the band it lets all but 0.4 %
+through.
 """
 _PASSES = 0.97
 """The cut-off of that filter, of half the band: its slope has to end where the rows do."""
