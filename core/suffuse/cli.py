@@ -29,7 +29,7 @@ _COMPOSED = {
 }
 _PLAIN = {
     "plugins": "what is installed (-v: with all components); plugins check NAME tries one out",
-    "new": "a plugin to begin with, such as: suffuse new crystal",
+    "new": "a plugin to begin with, such as: suffuse new weather",
     "env": "versions and devices, for a bug report",
 }
 
