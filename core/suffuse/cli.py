@@ -31,7 +31,7 @@ _PLAIN = {
     "verify": "where a file comes from, and what of that can be checked",
     "checkpoints": "list and verify those of a run",
     "plugins": "what is installed (-v: with all components); plugins check NAME tries one out",
-    "new": "a plugin to begin with, such as: suffuse new crystal",
+    "new": "a plugin to begin with, such as: suffuse new weather",
     "env": "versions and devices, for a bug report",
 }
 
@@ -190,8 +190,9 @@ def _new(arguments: list[str]) -> int:
         raise ConfigError(f"one name is needed: {usage}")
     (name,) = words
     folder = create(name, given["--kind"], Path(given["--in"]))
+    place = folder if folder.is_absolute() else f"./{folder}"  # pip takes a bare word for a name of the index
     print(f"{folder}: begin with its README.md")
-    print(f"  next: pip install --editable {folder}   suffuse plugins check {name}")
+    print(f"  next: pip install --editable {place}   suffuse plugins check {name}")
     return 0
 
 
