@@ -3,13 +3,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN := runs/image/demo-$(shell date +%Y-%m-%d_%H-%M-%S)
 
-.PHONY: help demo test unit lint bench wheel clean
+.PHONY: help demo test unit lint bench soak wheel clean
 
 help:
 	@echo "make demo   train on real images, sample, evaluate, and write a report (about 4 minutes on 2 cores)"
 	@echo "make test   all tests (under 10 minutes on 2 cores)"
 	@echo "make unit   the quick tests alone"
 	@echo "make lint   ruff, mypy, import rules, documentation"
+	@echo "make soak   kill, damage and fill up, and count what survives (an hour on 2 cores; DIR runs/soak, goes on if repeated)"
 	@echo "make bench  the benchmarks behind docs/results.md (hours; see benchmarks/README.md)"
 
 .venv:
@@ -53,6 +54,9 @@ lint: .venv/.dev
 
 bench: .venv/.bench
 	$(BIN)/python -m benchmarks all
+
+soak: .venv/.dev
+	$(BIN)/python -m benchmarks survival faults many upkeep --runs runs/soak
 
 wheel: .venv/.dev
 	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist .

@@ -26,6 +26,10 @@ BENCHMARKS = {
     "emoji": "Emoji in colour",
     "fashion": "Fashion-MNIST",
     "nci": "Small molecules, the embedded default",
+    "survival": "Kills of real runs",
+    "faults": "Accidents of checkpoints",
+    "many": "Many samples",
+    "upkeep": "What safety costs",
 }
 """Module in this package -> what it measures. Each has a docstring that says how, and a function ``measure``."""
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,47 +50,61 @@ def sample(config: dict[str, Any], directory: Path | None = None) -> Path:
         "made": now(),
     }
     shards = Shards(folder, job.indices, config["shard"], _request(config, model, recipe), about)
+    common = provenance(run, model, recipe, config["seed"], shards.header["made"])
     total = len(job.indices)
-    with Progress(total, "sample") as progress, closing(shards.todo()) as todo:
-        for shard in todo:
-            asked = job.asked(shard.indices)
-            before = shards.done
-            state = model.draw(
-                shard.indices,
-                asked,
-                recipe,
-                seed=config["seed"],
-                compute_batch=config["compute_batch"],
-                progress=lambda done, before=before: progress.update(before + done),  # type: ignore[misc]
-                **job.draw,
-            )
-            words = captions(model.conditions, asked, len(shard.indices))
-            records = [
-                record(run, model, recipe, config["seed"], index, word, shards.header["made"])
-                for index, word in zip(shard.indices, words, strict=True)
-            ]
-            shards.commit(shard, _write(shard, state, job, model, records))
+    try:
+        with Progress(total, "sample") as progress, closing(shards.todo()) as todo:
+            for shard in todo:
+                told = partial(_tell, progress, shards.done)
+                shards.commit(shard, _make(shard, config, job, model, recipe, common, told))
+    except KeyboardInterrupt:
+        if folder.exists():
+            print(f"stopped; the same command with out={folder} goes on", file=sys.stderr)
+        raise
     found = f" and {job.before} to find the noise" if job.before else ""
     print(f"{total} samples, {job.evaluations} network evaluations each{found}, in {folder}", file=sys.stderr)
     return folder
 
 
-def _write(shard: Shard, state: State, job: Job, model: Model, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Export a shard to its draft. Returns what its manifest says of the samples."""
+def _tell(progress: Progress, before: int, done: int) -> None:
+    progress.update(before + done)
+
+
+def _make(
+    shard: Shard,
+    config: Mapping[str, Any],
+    job: Job,
+    model: Model,
+    recipe: Recipe,
+    common: Mapping[str, Any],
+    told: Callable[[int], None],
+) -> dict[str, Any]:
+    """Draw a shard and export it to its draft. Returns what its manifest says of the samples."""
+    asked = job.asked(shard.indices)
+    state = model.draw(
+        shard.indices,
+        asked,
+        recipe,
+        seed=config["seed"],
+        compute_batch=config["compute_batch"],
+        progress=told,
+        **job.draw,
+    )
     values = model.decoder.decode(state)
     if job.join is not None:
         values = [job.join(value) for value in values]
+    words = captions(model.conditions, asked, len(shard.indices))
+    records = [{**common, "sample": index, "asked": word} for index, word in zip(shard.indices, words, strict=True)]
     left_out = model.decoder.export(values, records, shard.draft)
     if shard.number == 0 and len(values) > 1:
-        words = [str(each["asked"]) for each in records[:100]]
-        model.decoder.sheet(values[:100], words, shard.draft / "sheet.png")
+        model.decoder.sheet(values[:100], words[:100], shard.draft / "sheet.png")
     off = job.compare(state) if job.compare else None
     for name, distance in (off or {}).items():
         print(f"{name}: off by {distance:.2%} of its spread (root mean square)", file=sys.stderr)
     samples: list[dict[str, Any]] = []
-    for row, (value, each) in enumerate(zip(values, records, strict=True)):
+    for row, (index, value, word) in enumerate(zip(shard.indices, values, words, strict=True)):
         flaw = model.decoder.flaw(value)
-        entry = {"index": each["sample"], "asked": each["asked"], "sha256": _fingerprint(state, row, model.fields)}
+        entry = {"index": index, "asked": word, "sha256": _fingerprint(state, row, model.fields)}
         samples.append(entry if flaw is None else {**entry, "flaw": flaw})
     return {
         "off": off,
@@ -141,8 +156,8 @@ def open_model(config: Mapping[str, Any]) -> tuple[Run, Model]:
     return run, load(run, step, device=pick_device(config["device"]), ema=config.get("ema"))
 
 
-def record(run: Run, model: Model, recipe: Recipe, seed: int, index: int, asked: str, made: str) -> dict[str, Any]:
-    """The provenance of one sample, as it is embedded in its file.
+def provenance(run: Run, model: Model, recipe: Recipe, seed: int, made: str) -> dict[str, Any]:
+    """What is recorded of every sample, to which its number and what it was asked for are added.
 
     The seed itself stays with the run: whoever has it can make the sample again.
 
@@ -158,9 +173,7 @@ def record(run: Run, model: Model, recipe: Recipe, seed: int, index: int, asked:
         "checkpoint": model.digest,
         "ema": model.ema,
         "config": model.config_hash(),
-        "sample": index,
         "seed_key": f"{noise.key(seed, 'id'):032x}",
-        "asked": asked,
         "sampler": recipe.config["sampler"],
         "guidance": recipe.config["guidance"],
         "made": made,
