@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN := runs/image/demo-$(shell date +%Y-%m-%d_%H-%M-%S)
 
-.PHONY: help demo test unit lint audit reference bench wheel clean
+.PHONY: help demo test unit lint audit reference bench soak wheel clean
 
 help:
 	@echo "make demo   train on real images, sample, evaluate, and write a report (about 4 minutes on 2 cores)"
@@ -12,6 +12,7 @@ help:
 	@echo "make lint   ruff, mypy, import rules, documentation"
 	@echo "make audit  known vulnerabilities of the pinned dependencies (needs the network)"
 	@echo "make reference  docs/plugins/reference.md from the code"
+	@echo "make soak   kill, damage and fill up, and count what survives (an hour on 2 cores; DIR runs/soak, goes on if repeated)"
 	@echo "make bench  the benchmarks behind docs/results.md (hours; see benchmarks/README.md)"
 
 .venv:
@@ -65,6 +66,9 @@ reference: .venv/.dev
 
 bench: .venv/.bench
 	$(BIN)/python -m benchmarks all
+
+soak: .venv/.dev
+	$(BIN)/python -m benchmarks survival faults many upkeep --runs runs/soak
 
 wheel: .venv/.dev
 	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist .

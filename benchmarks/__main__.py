@@ -35,6 +35,10 @@ BENCHMARKS = {
     "moses": "MOSES in twenty minutes",
     "control": "Molecules of an asked property",
     "molecule_speed": "Molecules a second",
+    "survival": "Kills of real runs",
+    "faults": "Accidents of checkpoints",
+    "many": "Many samples",
+    "upkeep": "What safety costs",
 }
 """Module in this package -> what it measures. Each has a docstring that says how, and a function ``measure``."""
 

@@ -190,9 +190,9 @@ def _new(arguments: list[str]) -> int:
         raise ConfigError(f"one name is needed: {usage}")
     (name,) = words
     folder = create(name, given["--kind"], Path(given["--in"]))
-    place = folder if folder.is_absolute() else f"./{folder}"  # pip takes a bare word for a name of the index
+    where = folder if folder.is_absolute() else f"./{folder}"  # pip takes a bare word for a name of the index
     print(f"{folder}: begin with its README.md")
-    print(f"  next: pip install --editable {place}   suffuse plugins check {name}")
+    print(f"  next: pip install --editable {where}   suffuse plugins check {name}")
     return 0
 
 

@@ -387,6 +387,7 @@ class Decoder(ABC):
 
         Override it where people expect one table or one archive of many samples. A run of any size comes in parts, each
         of them written once, so that all files have to lie in the folder itself and to be complete when this returns.
+        ``samples.json`` beside them is not the decoder's to write.
 
         Args:
             values: decoded, those with a flaw too.

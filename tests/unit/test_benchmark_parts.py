@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
+import random
+from collections.abc import Callable
+from functools import partial
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
@@ -10,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 from benchmarks import __main__ as entry
-from benchmarks import direct, figures, gpu, loop, mixture, peers, solvers, tasks, together
+from benchmarks import direct, faults, figures, gpu, loop, mixture, peers, solvers, tasks, together
 from benchmarks.harness import Findings, Record, Skipped, Spread, Table
 from torch import Tensor
 
@@ -18,6 +22,7 @@ from suffuse.denoiser import Denoiser
 from suffuse.posterior import Mean, Posterior
 from suffuse.sampling import DDIM, DPMSolver2M, DPMSolver3M, Heun
 from suffuse.sampling.kernels import reverse
+from suffuse.training import Checkpoints, checkpoints
 from suffuse_image.backbones import DiT
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -224,3 +229,34 @@ def test_peaks_are_known_by_card_and_precision() -> None:
     assert gpu.peak("NVIDIA H100 80GB HBM3", "bf16") == 2 * gpu.peak("NVIDIA H100 80GB HBM3", "tf32")
     assert gpu.peak("NVIDIA H100 80GB HBM3", "fp32") is None
     assert gpu.peak("Some other card", "bf16") is None
+
+
+# Accidents
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The checkpoints that accidents happen to."""
+    folder = tmp_path_factory.mktemp("sound")
+    for step in faults.STEPS:
+        Checkpoints(folder).save(faults.made(step, 400))
+    return folder
+
+
+@pytest.mark.parametrize("harm", [faults.cut, faults.emptied, faults.removed, faults.flipped])
+def test_accidents_are_detected(
+    sound: Path, tmp_path: Path, harm: Callable[[Path, random.Random], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(faults, "made", partial(faults.made, size=400))
+    for file in faults.FILES:
+        assert faults.damaged(sound, tmp_path / "now", harm, file, random.Random(0)), file
+
+
+def test_accidents_that_nobody_detects_count_against_us(
+    sound: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The mutant: what is in a file is held against nothing."""
+    monkeypatch.setattr(faults, "made", partial(faults.made, size=400))
+    trusting = lambda path: json.loads((path.parent / "manifest.json").read_text())["files"][path.name]  # noqa: E731
+    monkeypatch.setattr(checkpoints, "facts", trusting)
+    assert not faults.damaged(sound, tmp_path / "now", faults.flipped, "model.safetensors", random.Random(0))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import suffuse
 from suffuse import noise
@@ -56,30 +57,22 @@ def sample(config: dict[str, Any], directory: Path | None = None) -> Path:
         "made": now(),
     }
     shards = Shards(folder, job.indices, config["shard"], _request(config, model, recipe), about)
+    common = provenance(run, model, recipe, config["seed"], shards.header["made"])
     total = len(job.indices)
-    with Progress(total, "sample") as progress, closing(shards.todo()) as todo:
-        for shard in todo:
-            asked = job.asked(shard.indices)
-            before = shards.done
-            state = model.draw(
-                shard.indices,
-                asked,
-                recipe,
-                seed=config["seed"],
-                compute_batch=config["compute_batch"],
-                progress=lambda done, before=before: progress.update(before + done),  # type: ignore[misc]
-                **job.draw,
-            )
-            words = captions(model.conditions, asked, len(shard.indices))
-            records = [
-                record(run, model, recipe, config["seed"], index, word, shards.header["made"])
-                for index, word in zip(shard.indices, words, strict=True)
-            ]
-            values = model.decoder.decode(state)
-            if job.join is not None:
-                values = [job.join(value) for value in values]
-            files = shards.commit(shard, _write(shard, state, values, asked, job, model, records, shards.count == 1))
-            watching.sampled(Written(folder=folder, files=files, values=values, asked=words, step=model.step))
+    try:
+        with Progress(total, "sample") as progress, closing(shards.todo()) as todo:
+            for shard in todo:
+                told = partial(_tell, progress, shards.done)
+                made = _make(shard, config, job, model, recipe, common, told, shards.count == 1)
+                files = shards.commit(shard, made.part)
+                watching.sampled(
+                    Written(folder=folder, files=files, values=made.values, asked=made.words, step=model.step)
+                )
+                del made  # before the next is drawn, so that memory stays flat
+    except KeyboardInterrupt:
+        if folder.exists():
+            print(f"stopped; the same command with out={folder} goes on", file=sys.stderr)
+        raise
     if job.session.tables and shards.count > 1:
         job.session.join([place / _ROWS for place in shards.places], folder)
     found = f" and {job.before} to find the noise" if job.before else ""
@@ -87,39 +80,65 @@ def sample(config: dict[str, Any], directory: Path | None = None) -> Path:
     return folder
 
 
-def _write(
+class _Made(NamedTuple):
+    """A shard's decoded samples, what each was asked for in words, and what its manifest says of them."""
+
+    values: Sequence[Any]
+    words: Sequence[str]
+    part: dict[str, Any]
+
+
+def _tell(progress: Progress, before: int, done: int) -> None:
+    progress.update(before + done)
+
+
+def _make(
     shard: Shard,
-    state: State,
-    values: Sequence[Any],
-    wishes: Mapping[str, Sequence[Any]],
+    config: Mapping[str, Any],
     job: Job,
     model: Model,
-    records: Sequence[Mapping[str, Any]],
+    recipe: Recipe,
+    common: Mapping[str, Any],
+    told: Callable[[int], None],
     whole: bool,
-) -> dict[str, Any]:
-    """Export a shard, the only one if ``whole``, to its draft. Returns what its manifest says of the samples."""
+) -> _Made:
+    """Draw a shard, the only one if ``whole``, and export it to its draft."""
+    asked = job.asked(shard.indices)
+    state = model.draw(
+        shard.indices,
+        asked,
+        recipe,
+        seed=config["seed"],
+        compute_batch=config["compute_batch"],
+        progress=told,
+        **job.draw,
+    )
+    values = model.decoder.decode(state)
+    if job.join is not None:
+        values = [job.join(value) for value in values]
+    words = captions(model.conditions, asked, len(shard.indices))
+    records = [{**common, "sample": index, "asked": word} for index, word in zip(shard.indices, words, strict=True)]
     left_out: Sequence[int] = ()
     if job.session.tables:
-        asked = [{name: each[row] for name, each in wishes.items()} for row in range(len(values))]
+        wishes = [{name: each[row] for name, each in asked.items()} for row in range(len(values))]
         rows = shard.draft / _ROWS
-        job.session.write(values, records, asked, rows)
+        job.session.write(values, records, wishes, rows)
         if whole:
             job.session.join([rows], shard.draft)
             rows.unlink()
     else:
         left_out = model.decoder.export(values, records, shard.draft)
     if shard.number == 0 and len(values) > 1:
-        words = [str(each["asked"]) for each in records[:100]]
-        model.decoder.sheet(values[:100], words, shard.draft / "sheet.png")
+        model.decoder.sheet(values[:100], words[:100], shard.draft / "sheet.png")
     off = job.compare(state) if job.compare else None
     for name, distance in (off or {}).items():
         print(f"{name}: off by {distance:.2%} of its spread (root mean square)", file=sys.stderr)
     samples: list[dict[str, Any]] = []
-    for row, (value, each) in enumerate(zip(values, records, strict=True)):
+    for row, (index, value, word) in enumerate(zip(shard.indices, values, words, strict=True)):
         flaw = model.decoder.flaw(value)
-        entry = {"index": each["sample"], "asked": each["asked"], "sha256": _fingerprint(state, row, model.fields)}
+        entry = {"index": index, "asked": word, "sha256": _fingerprint(state, row, model.fields)}
         samples.append(entry if flaw is None else {**entry, "flaw": flaw})
-    return {
+    part = {
         "off": off,
         "count": len(samples),
         "invalid": sum("flaw" in entry for entry in samples),
@@ -127,6 +146,7 @@ def _write(
         "content": content(entry["sha256"] for entry in samples),
         "samples": samples,
     }
+    return _Made(values, words, part)
 
 
 def _request(config: Mapping[str, Any], model: Model, recipe: Recipe) -> dict[str, Any]:
@@ -172,8 +192,8 @@ def open_model(config: Mapping[str, Any]) -> tuple[Run, Model]:
     return run, load(run, step, device=pick_device(config["device"]), ema=config.get("ema"))
 
 
-def record(run: Run, model: Model, recipe: Recipe, seed: int, index: int, asked: str, made: str) -> dict[str, Any]:
-    """The provenance of one sample, as it is embedded in its file.
+def provenance(run: Run, model: Model, recipe: Recipe, seed: int, made: str) -> dict[str, Any]:
+    """What is recorded of every sample, to which its number and what it was asked for are added.
 
     The seed itself stays with the run: whoever has it can make the sample again.
 
@@ -189,9 +209,7 @@ def record(run: Run, model: Model, recipe: Recipe, seed: int, index: int, asked:
         "checkpoint": model.digest,
         "ema": model.ema,
         "config": model.config_hash(),
-        "sample": index,
         "seed_key": f"{noise.key(seed, 'id'):032x}",
-        "asked": asked,
         "sampler": recipe.config["sampler"],
         "guidance": recipe.config["guidance"],
         "made": made,

@@ -296,9 +296,13 @@ class Trainer:
         place = int(first[0])
         step = self._made(len(losses))[place]
         loss, norm = float(losses[place]), float(norms[place])
-        what = f"the loss is {loss:.4g}" if not loss <= limit else f"the gradient is {norm}"
-        if math.isfinite(loss) and loss > limit:
-            what += f", more than {self.settings.explosion:g} times the {self._usual:.4g} of the last log,"
+        if not math.isfinite(loss):
+            what = f"the loss is {loss}"
+        elif loss > limit:
+            times = f"more than {self.settings.explosion:g} times the {self._usual:.4g} of the last log"
+            what = f"the loss is {loss:.4g}, {times},"
+        else:
+            what = f"the gradient is {norm}"
         total = self.settings.batch_size
         indices = self.order.at(range(step * total, (step + 1) * total))
         saved = self.checkpoints.steps()

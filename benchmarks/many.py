@@ -1,0 +1,121 @@
+"""Many samples: memory and time of a hundred thousand beside those of a thousand, and a request that is killed again
+and again, by one process and by two that share it, beside one that nobody touched and one in parts of another size. The
+network is tiny and hardly trained, so that what is measured is all that happens around it."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.harness import Bar, Findings, Options, Table
+from benchmarks.lives import Life, preload
+
+__all__ = ["measure"]
+
+TINY = ["modality=image", "backbone=unet_tiny", "backbone.width=16", "trainer.steps=2", "callbacks=none"]
+SHARD = 1000
+LIMIT = 1.05
+"""Largest ratio of the memory of many to that of few."""
+
+
+def measure(options: Options) -> Findings:
+    """Sample, weigh, kill, count."""
+    torch.set_num_threads(1)
+    preload(["image"])
+    place = options.runs / "many"
+    shutil.rmtree(place, ignore_errors=True)
+    run = place / "run"
+    Life(["train", *TINY, f"hydra.run.dir={run}"], place / "train.log").wait(600)
+    few, many = (200, 2_000) if options.quick else (1_000, 100_000)
+    weighed = {n: weigh(sample(run, place / f"all-{n}", n, min(SHARD, few))) for n in (few, many)}
+    rows = [[n, seconds, n / seconds, memory] for n, (seconds, memory) in weighed.items()]
+    ratio = weighed[many][1] / weighed[few][1]
+    found = sorted(index for index, _ in samples(place / f"all-{many}"))
+    whole = found == list(range(many))
+    wanted = 2 if options.quick else 25
+    kills, same = killed(run, place, wanted, 400 if options.quick else 4_000)
+    return Findings(
+        bars=[
+            Bar(promise=f"memory of {many:,} within 5 % of that of {few:,}", found=ratio, met=ratio <= LIMIT),
+            Bar(promise=f"{many:,} samples, each number once", found=len(found), met=whole),
+            Bar(
+                promise=f"content as if never killed, {kills} kills, in parts of another size",
+                found=same,
+                met=same == 3,
+            ),
+        ],
+        tables=[Table(title="Many samples", columns=("samples", "s", "samples a second", "MB at most"), rows=rows)],
+        settings={"run": " ".join(["suffuse train", *TINY]), "shard": SHARD, "kills": kills},
+    )
+
+
+def sample(run: Path, out: Path, n: int, shard: int) -> list[str]:
+    """What is typed."""
+    more = ["sampler.steps=2", "compute_batch=100", "device=cpu"]
+    return ["sample", f"run={run}", f"n={n}", f"shard={shard}", f"out={out}", *more]
+
+
+def weigh(words: Sequence[str]) -> tuple[float, float]:
+    """Seconds and megabytes of a command in a process of its own."""
+    began = time.perf_counter()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "suffuse", *words],
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        raise RuntimeError(f"suffuse {' '.join(words)}: exit status {status}")
+    return time.perf_counter() - began, usage.ru_maxrss / 1024
+
+
+def samples(folder: Path) -> Iterator[tuple[int, str]]:
+    """Number and SHA-256 of each sample that is there with its file."""
+    top = manifest(folder)
+    for part in [folder / each["folder"] for each in top["shards"]] if "shards" in top else [folder]:
+        there = set(os.listdir(part))
+        for entry in manifest(part)["samples"]:
+            if f"sample-{entry['index']:06d}.png" in there:
+                yield entry["index"], entry["sha256"]
+
+
+def manifest(folder: Path) -> dict[str, Any]:
+    """``samples.json``."""
+    return dict(json.loads((folder / "samples.json").read_text()))
+
+
+def killed(run: Path, place: Path, wanted: int, n: int) -> tuple[int, int]:
+    """How many kills there were, and how many of three contents are that of a request in one part: of a single process
+    that is killed, of two that are killed in turn, and of one that is left alone, all in parts of other sizes."""
+    log = place / "samples.log"
+    Life(sample(run, place / "whole", n, n), log).wait(600)
+    kills = 0
+    for name, processes, shard in (("one", 1, n // 40), ("two", 2, n // 50)):
+        words = sample(run, place / name, n, shard)
+        chance = random.Random(name)
+        for _ in range(wanted):
+            lives = [Life(words, log) for _ in range(processes)]
+            done = _parts(place / name)
+            lives[0].live(lambda done=done, name=name: _parts(place / name) > done, chance, most=0.1)  # type: ignore[misc]
+            kills += lives[0].kill()
+            for life in lives[1:]:
+                life.kill()
+        for life in [Life(words, log) for _ in range(processes)]:
+            life.wait(600)
+    Life(sample(run, place / "other", n, n // 7), log).wait(600)
+    content = manifest(place / "whole")["content"]
+    return kills, sum(manifest(place / name)["content"] == content for name in ("one", "two", "other"))
+
+
+def _parts(folder: Path) -> int:
+    return sum(1 for _ in folder.glob("shard-*/samples.json"))
