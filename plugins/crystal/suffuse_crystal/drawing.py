@@ -1,7 +1,8 @@
 """Pictures of crystals: one as inline SVG, many as a sheet.
 
-The cell is seen from a little above and beside its first vector, without perspective. Atoms on a face are drawn on the
-opposite one too, which is how the cell of a crystal is read.
+The cell is seen from a little above and beside its first vector, without perspective. Where it begins means nothing, so
+that its first atom is drawn at the corner; atoms on a face are drawn on the opposite one too, which is how the cell of a
+crystal is read.
 """
 
 from __future__ import annotations
@@ -170,7 +171,7 @@ def _seen(value: Structure) -> Iterator[tuple[NDArray[np.float64], float, str]]:
     for site in value[:_MOST]:
         number = atomic_numbers.get(site.specie.symbol, 0)
         colour = "#" + "".join(f"{round(255 * float(part)):02x}" for part in jmol_colors[number])
-        fractions = site.frac_coords % 1.0
+        fractions = (site.frac_coords - value[0].frac_coords) % 1.0
         shifts = [[0, 1] if part < _FACE else [0, -1] if part > 1 - _FACE else [0] for part in fractions]
         for shift in product(*shifts):
             yield fractions + np.array(shift), 0.45 * float(covalent_radii[number]), colour

@@ -7,7 +7,8 @@ its matrix is symmetric.
 
 The volume grows with the number n of atoms in the cell. ``log P`` is therefore taken for one atom, as
 ``log P - (log n / 3) I``, and from that of a common density. Its coordinates in an orthonormal basis of symmetric
-matrices are the six numbers: one of volume, two of the ratios of lengths, three of the angles.
+matrices, times a constant, are the six numbers: one of volume, two of the ratios of lengths, three of the angles. The
+constant gives them about unit variance, so that the lattice comes out of the noise together with the positions.
 
 References:
     Jiao et al. 2024, "Space group constrained crystal generation" (DiffCSP++; the logarithm of the polar part, and a
@@ -27,7 +28,8 @@ LOGS = 6
 """Numbers of a lattice."""
 _VOLUME = 16.0
 """Å^3 for an atom of a crystal of middling density, where the number of volume is zero."""
-_MOST = 4.0
+_LOUD = 4.0
+_MOST = 4.0 * _LOUD
 """Of each number, to either side: beyond it are cells of thousands of Å, and what a network may believe is anything."""
 
 
@@ -48,7 +50,7 @@ def logs_of(lattices: Tensor, counts: Tensor) -> Tensor:
     """The six numbers of lattices ``[B, 3, 3]`` in Å, rows, with ``counts`` ``[B]`` atoms each: ``[B, 6]``."""
     values, vectors = torch.linalg.eigh(lattices @ lattices.mT)
     logs = vectors * (values.clamp_min(1e-12).log() / 2).unsqueeze(-2) @ vectors.mT
-    six = torch.einsum("bij,kij->bk", logs, basis(logs))
+    six = _LOUD * torch.einsum("bij,kij->bk", logs, basis(logs))
     return torch.cat([six[:, :1] - _volume(counts).to(six).unsqueeze(-1), six[:, 1:]], -1)
 
 
@@ -56,7 +58,7 @@ def metric_logs(six: Tensor, counts: Tensor) -> Tensor:
     """``log P`` of six numbers, ``[B, 6], [B] -> [B, 3, 3]``, each held within bounds."""
     whole = six.clamp(-_MOST, _MOST)
     whole = torch.cat([whole[:, :1] + _volume(counts).to(six).unsqueeze(-1), whole[:, 1:]], -1)
-    return torch.einsum("bk,kij->bij", whole, basis(six))
+    return torch.einsum("bk,kij->bij", whole, basis(six)) / _LOUD
 
 
 def polar_of(six: Tensor, counts: Tensor) -> Tensor:
@@ -67,4 +69,4 @@ def polar_of(six: Tensor, counts: Tensor) -> Tensor:
 
 def _volume(counts: Tensor) -> Tensor:
     """The number of volume of so many atoms at the common density."""
-    return torch.log(counts.double().clamp_min(1) * _VOLUME) / math.sqrt(3)
+    return _LOUD * torch.log(counts.double().clamp_min(1) * _VOLUME) / math.sqrt(3)
