@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 import torch
+
+with contextlib.suppress(ImportError):
+    import setuptools  # noqa: F401 - it refuses to be imported (by inductor) after Python's own distutils (by others)
 
 
 @pytest.fixture(scope="session", autouse=True)

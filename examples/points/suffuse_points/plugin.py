@@ -12,5 +12,4 @@ def suffuse_components() -> Components:
 @hookimpl
 def suffuse_trials() -> list[Trial]:
     words = ["modality=points", "data.count=60", "backbone.width=16"]
-    slow = {"four_items_are_learnt_by_heart": "any point of a cloud may be any other, which takes long to tell apart"}
-    return [Trial(words=words, symmetries={"permutation": ["points"]}, expected=slow)]
+    return [Trial(words=words, symmetries={"permutation": ["points"]})]

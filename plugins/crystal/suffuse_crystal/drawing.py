@@ -1,8 +1,8 @@
 """Pictures of crystals: one as inline SVG, many as a sheet.
 
 The cell is seen from a little above and beside its first vector, without perspective. Where it begins means nothing, so
-that its first atom is drawn at the corner; atoms on a face are drawn on the opposite one too, which is how the cell of a
-crystal is read.
+that its first atom is drawn at the corner; atoms on a face are drawn on the opposite one too, which is how the cell of
+a crystal is read.
 """
 
 from __future__ import annotations
