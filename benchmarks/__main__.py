@@ -25,8 +25,12 @@ BENCHMARKS = {
     "digits": "Digits, the embedded default",
     "emoji": "Emoji in colour",
     "fashion": "Fashion-MNIST",
+    "sounds": "Short sounds, the embedded default",
+    "audio_speed": "Sounds on one core",
     "fsdd": "Real spoken digits",
     "voice": "Voices by a recording",
+    "vocoder": "From mel bands to speech",
+    "restoration": "What is missing of a recording",
     "nci": "Small molecules, the embedded default",
 }
 """Module in this package -> what it measures. Each has a docstring that says how, and a function ``measure``."""
