@@ -11,20 +11,23 @@ import io
 import shutil
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from benchmarks.tasks import HIDDEN, Task
+from suffuse.data import Decoder, Split
 from suffuse.denoiser import Denoiser
 from suffuse.state import State
 from suffuse.training import Trainer, TrainerSettings
 from suffuse.training.callbacks import Callback
 from suffuse.training.engine import Engine, SingleProcess
+from suffuse.training.objective import Objective
 from suffuse_image.decoder import Pixels
 
-__all__ = ["WARM", "diffusers", "plain", "suffuse"]
+__all__ = ["WARM", "diffusers", "plain", "suffuse", "trained"]
 
 WARM = 5
 RATE, BETAS, DECAY = 1e-3, (0.9, 0.99), 0.999
@@ -44,24 +47,30 @@ class _Watch(Callback):
 def suffuse(
     denoiser: Denoiser, task: Task, folder: Path, count: int, engine: Engine | None = None, compiled: bool = False
 ) -> float:
-    """The core's own loop, by default on the CPU; the checkpoint at the end of the block is not counted."""
+    """The core's own loop, by default on the CPU."""
+    settings = TrainerSettings(batch_size=task.batch, lr=RATE, betas=BETAS, ema=DECAY, compile=compiled)
+    return trained(denoiser, task.objective, task.split, Pixels(), settings, folder, count, engine)
+
+
+def trained(
+    denoiser: Denoiser,
+    objective: Objective,
+    split: Split,
+    decoder: Decoder,
+    settings: TrainerSettings,
+    folder: Path,
+    count: int,
+    engine: Engine | None = None,
+) -> float:
+    """The core's own loop on anything; the checkpoint at the end of the block is not counted."""
     watch, last = _Watch(), WARM + count
     trainer = Trainer(
         denoiser=copy.deepcopy(denoiser),
-        objective=task.objective,
-        train=task.split,
-        decoder=Pixels(),
+        objective=objective,
+        train=split,
+        decoder=decoder,
         directory=folder / "run",
-        settings=TrainerSettings(
-            steps=last,
-            batch_size=task.batch,
-            lr=RATE,
-            betas=BETAS,
-            ema=DECAY,
-            log_every=WARM,
-            checkpoint_every=0,
-            compile=compiled,
-        ),
+        settings=replace(settings, steps=last, log_every=WARM, checkpoint_every=0),
         engine=engine or SingleProcess("cpu"),
         callbacks=[watch],
     )
