@@ -95,7 +95,7 @@ def test_a_signal_saves_and_the_run_goes_on(number: signal.Signals, tmp_path: Pa
 @pytest.mark.slow
 def test_a_second_signal_does_not_wait(tmp_path: Path) -> None:
     """Not even for the step under way, which takes seconds here."""
-    process = start(*WORDS, "trainer.batch_size=8192", f"hydra.run.dir={tmp_path / 'run'}")
+    process = start(*WORDS, "trainer.batch_size=32768", f"hydra.run.dir={tmp_path / 'run'}")
     assert process.stderr is not None
     while "run directory" not in process.stderr.readline():
         assert process.poll() is None

@@ -59,6 +59,7 @@ def suffuse_components() -> Components:
 
         from suffuse import hookimpl
 
+
         @hookimpl
         def suffuse_components():
             return {"backbone": {"unet": "suffuse_crystal.backbones:UNet"}}
@@ -79,6 +80,7 @@ def suffuse_trials() -> Sequence[Trial]:
 
         from suffuse import hookimpl
         from suffuse.plugins import Trial
+
 
         @hookimpl
         def suffuse_trials():
