@@ -175,8 +175,8 @@ def test_settings_are_checked(settings: dict[str, object], message: str) -> None
     one_line(error)
 
 
-def test_the_sign_is_turned_in_half_the_cases() -> None:
-    split = Sounds(clips=10, heldout=0).train
+def test_the_sign_is_turned_in_half_the_cases_where_asked() -> None:
+    split = Sounds(clips=10, heldout=0, invert=True).train
     indices = [0] * 64
     values = split.gather(indices, [np.random.default_rng(seed) for seed in range(64)]).values
     again = split.gather(indices, [np.random.default_rng(seed) for seed in range(64)]).values

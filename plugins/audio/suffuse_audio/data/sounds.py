@@ -33,7 +33,8 @@ class Sounds(DataSource):
         rate: samples in a second.
         seconds: length of each clip.
         seed: another one gives other sounds.
-        invert: turn the sign of training clips in half the cases; it sounds the same.
+        invert: turn the sign of training clips in half the cases; it sounds the same, but makes the phase of a pitch
+            that the network is shown (``decoder.tone``) ambiguous.
 
     Raises:
         ConfigError: a setting is out of bounds.
@@ -48,7 +49,7 @@ class Sounds(DataSource):
         rate: int = 8000,
         seconds: float = 0.64,
         seed: int = 0,
-        invert: bool = True,
+        invert: bool = False,
     ) -> None:
         names = tuple(dict.fromkeys((kinds,) if isinstance(kinds, str) else kinds)) or tuple(KINDS)
         for name in names:
