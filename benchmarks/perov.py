@@ -22,7 +22,7 @@ OVERRIDES = [
     f"data.heldout_path={FILES}/perov_5_test.csv",
     "data.split=given",
     "trainer.batch_size=128",
-    "trainer.steps=8000",
+    "trainer.steps=3000",
 ]
 EXPERIMENTS = {
     "made from nothing": Experiment(name="perov", overrides=OVERRIDES, seeds=SEEDS, draws=1000, quick=()),
