@@ -99,7 +99,7 @@ class Denoiser(nn.Module):
     ) -> Posterior:
         """
         Args:
-            state: noisy fields.
+            state: noisy fields, perhaps with sketches from `sketched`.
             levels: how noisy each is.
             condition: a collated value for each condition; what is left out is missing.
             previous: what was believed before; ignored without self-conditioning.
@@ -110,10 +110,11 @@ class Denoiser(nn.Module):
         """
         asked = self._asked(state, condition)
         kind = next((part.dtype for part in self.backbone.parameters()), state.dtype)
-        seen = {name: self._seen(name, value, levels[name], state.mask) for name, value in state.items()}
-        log_snr = {name: levels[name].log_snr.to(kind) for name in state}
+        shown = self.sketched(state, asked)
+        seen = {name: self._seen(name, state[name], levels[name], state.mask) for name in self.fields}
+        log_snr = {name: levels[name].log_snr.to(kind) for name in self.fields}
         for name, sketch in self.sketches.items():
-            seen[name], log_snr[name] = self._sketched(sketch, state, asked[sketch.condition], kind)
+            seen[name], log_snr[name] = self._shown(sketch, shown[name], asked[sketch.condition], kind)
         more = [self._believed(state, previous, kind)] if self.self_conditioning else []
         output = self.backbone(State(seen, state.mask), log_snr, self._embed(state, asked), *more)
         return {name: self._read(name, state[name], value, levels[name], state.mask) for name, value in output.items()}
@@ -127,10 +128,21 @@ class Denoiser(nn.Module):
             return field.project(noisy, mask)
         return noisy * expand(input_scale(level.alpha, level.sigma, field.scale), noisy)
 
-    def _sketched(self, sketch: Sketch, state: State, value: Tensor, kind: torch.dtype) -> tuple[Tensor, Tensor]:
-        """A condition as a given field ``[B, ...]`` and the log-SNR ``[B]`` that says where it is known."""
+    def sketched(self, state: State, condition: Mapping[str, Tensor] | None) -> State:
+        """The state with its sketches of conditions, where it does not hold them yet.
+
+        Whoever cuts a state into parts calls this before, so that a part is shown what belongs to its place.
+        """
+        asked, drawn = self._asked(state, condition), {}
+        for name, sketch in self.sketches.items():
+            if name not in state:
+                value = asked[sketch.condition]
+                drawn[name] = sketch.draw(value.nan_to_num() if value.is_floating_point() else value, state)
+        return state.replace(**drawn)
+
+    def _shown(self, sketch: Sketch, drawn: Tensor, value: Tensor, kind: torch.dtype) -> tuple[Tensor, Tensor]:
+        """A sketch as a given field ``[B, ...]`` and the log-SNR ``[B]`` that says where its condition is known."""
         known = self.conditions[sketch.condition].present(value)
-        drawn = sketch.draw(value.nan_to_num() if value.is_floating_point() else value, state)
         if not isinstance(sketch.field.space, Categorical):
             drawn = drawn.to(kind) / sketch.field.scale
         level = torch.where(known, _KNOWN, -_KNOWN).to(kind)
@@ -153,8 +165,8 @@ class Denoiser(nn.Module):
     def _believed(self, state: State, previous: Posterior | None, kind: torch.dtype) -> State:
         """A belief as the backbone sees it: means at unit variance, class probabilities, displacements; else zeros."""
         fields = {}
-        for name, value in state.items():
-            spec = self.fields[name]
+        for name, spec in self.fields.items():
+            value = state[name]
             belief = None if previous is None else previous.get(name)
             if isinstance(spec.space, Categorical):
                 shape = (*value.shape, spec.space.num_classes)

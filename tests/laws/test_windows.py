@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from suffuse.conditions import Condition
+from suffuse.data import Sketch
 from suffuse.errors import ConfigError
 from suffuse.fields import Field
 from suffuse.guidance import Windows
@@ -36,7 +37,11 @@ class Local:
     fields: Mapping[str, Field]
     conditions: Mapping[str, Condition] = field(default_factory=dict)
     self_conditioning: bool = False
+    sketches: Mapping[str, Sketch] = field(default_factory=dict)
     calls: list[State] = field(default_factory=list)
+
+    def sketched(self, state: State, condition: Mapping[str, Tensor] | None) -> State:
+        return state.replace(**{name: sketch.draw(torch.zeros(1), state) for name, sketch in self.sketches.items()})
 
     def missing(self, count: int, device: torch.device | str = "cpu") -> dict[str, Tensor]:
         return {}
@@ -151,6 +156,22 @@ def test_windows_without_anything_unknown_are_left_out() -> None:
     found = looked(denoiser, {"x": line(WHOLE)}, state, unknown={"x": unknown})["x"].value
     torch.testing.assert_close(found[:, 40:43], 0.5 * state["x"][:, 40:43])
     assert not found[:, :20].any()
+
+
+def test_a_window_is_shown_its_own_part_of_a_sketch() -> None:
+    """What is drawn of a condition is drawn of the whole: a tone does not begin anew with each window."""
+
+    def places(value: Tensor, state: State) -> Tensor:
+        return torch.arange(state["x"].shape[-1]).expand(len(state["x"]), 1, -1).float()
+
+    class Shown(Local):
+        def __call__(self, state: State, levels: Mapping[str, Level], *rest: Any) -> Posterior:
+            return {"x": Mean(state["place"][:, 0])}
+
+    sketches = {"place": Sketch(condition="any", field=Field(shape=(1, TRAINED)), draw=places)}
+    denoiser = Shown({"x": line(TRAINED)}, sketches=sketches)
+    found = looked(denoiser, {"x": line(WHOLE)}, State({"x": noise(3, WHOLE)}))["x"].value
+    torch.testing.assert_close(found, torch.arange(WHOLE).float().expand(3, -1))
 
 
 def test_fields_that_grow_differently_are_named() -> None:

@@ -133,10 +133,12 @@ def test_sampling_shows_the_sketch_at_every_look_and_makes_none() -> None:
 def test_a_sketch_of_a_missing_value_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     """The tests above fail for a denoiser that draws what is not known."""
 
-    def always(self: Denoiser, sketch: Sketch, state: State, value: Tensor, kind: torch.dtype) -> tuple[Tensor, Tensor]:
-        return sketch.draw(value.nan_to_num() + 1, state), torch.full((len(value),), 7.0)
+    def always(
+        self: Denoiser, sketch: Sketch, drawn: Tensor, value: Tensor, kind: torch.dtype
+    ) -> tuple[Tensor, Tensor]:
+        return drawn + 1, torch.full((len(value),), 7.0)
 
-    monkeypatch.setattr(Denoiser, "_sketched", always)
+    monkeypatch.setattr(Denoiser, "_shown", always)
     with pytest.raises(AssertionError):
         test_a_sketch_is_what_was_drawn_where_the_condition_is_known()
     with pytest.raises(AssertionError):

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from suffuse.conditions import Condition
+from suffuse.data import Sketch
 from suffuse.denoiser import Denoise
 from suffuse.fields import Field
 from suffuse.posterior import Posterior
@@ -36,6 +37,15 @@ class Guidable(Denoise, Protocol):
     @property
     def self_conditioning(self) -> bool:
         """Whether it is given what was believed before."""
+        ...
+
+    @property
+    def sketches(self) -> Mapping[str, Sketch]:
+        """What the network is shown of conditions beside the fields."""
+        ...
+
+    def sketched(self, state: State, condition: Mapping[str, Tensor] | None) -> State:
+        """The state with its sketches of conditions, where it does not hold them yet."""
         ...
 
     def missing(self, count: int, device: torch.device | str = "cpu") -> dict[str, Tensor]:
@@ -67,6 +77,15 @@ class Wrapper(ABC):
     def self_conditioning(self) -> bool:
         """Whether the network is given what was believed before."""
         return self.denoiser.self_conditioning
+
+    @property
+    def sketches(self) -> Mapping[str, Sketch]:
+        """What the network is shown of conditions beside the fields."""
+        return self.denoiser.sketches
+
+    def sketched(self, state: State, condition: Mapping[str, Tensor] | None) -> State:
+        """The state with its sketches of conditions, where it does not hold them yet."""
+        return self.denoiser.sketched(state, condition)
 
     def missing(self, count: int, device: torch.device | str = "cpu") -> dict[str, Tensor]:
         """Collated conditions of samples of which nothing is known."""
