@@ -263,9 +263,10 @@ def test_other_rules_or_files_are_another_cache(tmp_path: Path) -> None:
     assert len(folders) == 2
 
 
-def test_a_damaged_cache_is_made_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "content"), [("positions.npy", b""), ("facts.json", b'{"columns": {}}')])
+def test_a_damaged_cache_is_made_again(tmp_path: Path, name: str, content: bytes) -> None:
     folder = source(tmp_path).train.library.folder
-    (folder / "positions.npy").write_bytes(b"")
+    (folder / name).write_bytes(content)
     data = Folder(**plain(tmp_path), path=tmp_path / "crystals")
     assert data.train.library.folder == folder
     assert len(every(data)) == len(KNOWN)

@@ -163,7 +163,7 @@ def open_library(records: Records, standard: Standard, preparing: Preparing) -> 
     place = preparing.folder / digest.hexdigest()[:32]
     try:
         return Library(place)
-    except (OSError, EOFError, ValueError):
+    except (OSError, EOFError, ValueError, KeyError):
         pass  # there is none, or it is damaged
     try:
         preparing.folder.mkdir(parents=True, exist_ok=True)
