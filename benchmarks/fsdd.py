@@ -25,7 +25,7 @@ OVERRIDES = [
     "decoder.window=128",
     "decoder.hop=64",
     "metric.words=[zero,one,two,three,four,five,six,seven,eight,nine]",
-    "trainer.steps=8000",
+    "trainer.steps=6500",
     "trainer.ema=0.999",
 ]
 
