@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from benchmarks.harness import Bar, Cell, Findings, Options, Skipped, Table
 
 __all__ = [
@@ -35,6 +37,7 @@ DATA = "$SUFFUSE_DATA"
 """Stands in overrides for the folder of data that are not part of the project."""
 
 STAGES = ("train", "sample", "evaluate", "report")
+_WIDEST, _COLOURS = 1200, 64
 QUICK = ["trainer.steps=20", "trainer.batch_size=16", "trainer.warmup=5", "sampler.steps=4"]
 
 
@@ -91,7 +94,7 @@ def conduct(experiment: Experiment, options: Options) -> tuple[list[Outcome], Fi
     if options.results is not None:
         options.results.mkdir(parents=True, exist_ok=True)
         pictures.append(f"{experiment.name}.png")
-        shutil.copyfile(outcomes[0].directory / "sheet" / "sheet.png", options.results / pictures[0])
+        _keep(outcomes[0].directory / "sheet" / "sheet.png", options.results / pictures[0])
     settings: dict[str, Cell] = {
         "trained by": " ".join(["suffuse train", *overrides, "seed=…"]),
         "seeds": ", ".join(map(str, seeds)),
@@ -137,6 +140,14 @@ def _run(directory: Path, overrides: Sequence[str], seed: int, draws: int) -> Ou
     evaluation = json.loads((directory / "evaluation.json").read_text(encoding="utf-8"))
     scores = {score["name"]: score for score in evaluation["scores"]}
     return Outcome(directory=directory, seconds=seconds, work=work, scores=scores)
+
+
+def _keep(picture: Path, place: Path) -> None:
+    """A picture in a size and in colours that a repository can hold."""
+    with Image.open(picture) as drawn:
+        small = drawn.convert("RGB")
+    small.thumbnail((_WIDEST, 4 * _WIDEST))
+    small.quantize(_COLOURS).save(place, optimize=True)
 
 
 def _worked() -> float:

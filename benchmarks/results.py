@@ -27,9 +27,10 @@ def section(record: Record, pictures: str = "") -> str:
     """
     findings = record.findings
     minutes, seconds = divmod(round(record.seconds), 60)
+    took = f" in {minutes} min {seconds} s" if record.seconds >= 1 else ""  # else earlier calls had done it all
     place = ", ".join(f"{key} {shown(value)}" for key, value in record.machine.items())
     parts = [f"{record.about}\n\n    {record.command}"]
-    parts.append(f"Made {record.date} in {minutes} min {seconds} s. Machine: {place}.")
+    parts.append(f"Made {record.date}{took}. Machine: {place}.")
     if record.quick:
         parts.append("**Made with `--quick`: these figures show that it runs, and mean nothing.**")
     if findings.settings:
