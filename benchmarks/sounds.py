@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from benchmarks.experiment import Experiment, conduct, least, margin, minutes
+from benchmarks.experiment import Experiment, conduct, core_minutes, least, margin
 from benchmarks.harness import Findings, Options
 
 __all__ = ["measure"]
@@ -21,6 +21,6 @@ def measure(options: Options) -> Findings:
         least(outcomes, "conditional accuracy", 0.95),
         least(outcomes, "pitch as asked", 0.8),
         margin(outcomes, "clipped share", 0.05),
-        minutes(outcomes, ("train",), 4),
+        core_minutes(outcomes, ("train",), 8),
     ]
     return dataclasses.replace(findings, bars=bars)
