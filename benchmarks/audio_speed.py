@@ -30,7 +30,7 @@ __all__ = ["measure"]
 
 LIMIT = 0.3
 """Seconds of computing for a second of audio."""
-WIDTH = 50
+WIDTH = 46
 """Channels of the DiffWave network, for about as many parameters as the default network has."""
 EVALUATIONS = 20
 
