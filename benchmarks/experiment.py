@@ -37,7 +37,7 @@ DATA = "$SUFFUSE_DATA"
 """Stands in overrides for the folder of data that are not part of the project."""
 
 STAGES = ("train", "sample", "evaluate", "report")
-_WIDEST, _COLOURS = 1200, 64
+_WIDEST, _COLOURS = 900, 64
 QUICK = ["trainer.steps=20", "trainer.batch_size=16", "trainer.warmup=5", "sampler.steps=4"]
 
 
