@@ -21,7 +21,7 @@ from suffuse_audio.decoders.given import LowBand
 
 __all__ = ["measure"]
 
-STEPS = 2600
+STEPS = 1500
 HALF = RATE / 4
 """The edge of the band that is given, in Hz."""
 DISTANCE, MINUTES = 1.5, 5.0
