@@ -178,6 +178,13 @@ def test_copies_are_near_and_one_molecule_is_one(data: Nci) -> None:
     assert same["Vendi score"].real > 10
 
 
+def test_copies_are_copies_with_hydrogens_too(tmp_path: Path) -> None:
+    """Fingerprints of graphs that hold their hydrogens are others than those of the SMILES of the same molecules."""
+    data = source(tmp_path, hydrogens="explicit", heldout=0.3)
+    found, _ = score(data, [item.value for item in data.train])  # type: ignore[arg-type]
+    assert found["nearest-neighbour ratio"].value == 0
+
+
 def test_the_vendi_score_takes_the_similarity_of_rdkit(data: Nci) -> None:
     values = real(data.train, 12)
     generator = rdFingerprintGenerator.GetMorganGenerator(radius=2, fpSize=1024)

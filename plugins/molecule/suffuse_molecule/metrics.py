@@ -116,13 +116,17 @@ class MoleculeMetrics:
         """How far draws lie from training molecules, beside held-out ones."""
         if not real:
             return []
+        # All from SMILES, which hold no hydrogens: where these are atoms of the graphs, the facts' fingerprints do.
         texts = train.smiles(rng.permutation(len(train))[: self.max_real])
+        texts += [each.smiles for part in (good, real) for each in part[:_PAIRED]]
         chunks = (texts[start : start + _CHUNK] for start in range(0, len(texts), _CHUNK))
         task = "suffuse_molecule.descriptors:fingerprint_all"
         with Workers(task, processes=self.processes, seconds=self.seconds) as workers:
-            found = [each for results in workers.map(chunks) for each in results if not isinstance(each, Lost)]
-        known = np.frombuffer(b"".join(found), np.uint8).reshape(-1, BITS // 8)
-        drawn, held = (1 - nearest(_prints(part[:_PAIRED]), known).similarities for part in (good, real))
+            found = [each for results in workers.map(chunks) for each in results]
+        prints = np.array([bytearray(BITS // 8 if isinstance(each, Lost) else each) for each in found], np.uint8)
+        ends = np.cumsum([min(len(train), self.max_real), min(len(good), _PAIRED)])
+        known, *parts = np.split(prints, ends)
+        drawn, held = (1 - nearest(part, known).similarities for part in parts)
         return [
             Score(
                 name="nearest-neighbour ratio",
