@@ -17,7 +17,9 @@ from torch import Tensor
 
 __all__ = [
     "Neighbourhoods",
+    "effective_number",
     "frechet_distance",
+    "median_ratio",
     "memorised_share",
     "nearest_ratio",
     "precision_recall_density_coverage",
@@ -147,11 +149,21 @@ def nearest_ratio(train: Tensor | NDArray[Any], x: Tensor | NDArray[Any], heldou
         ValueError: an empty set, unequal widths, or a value that is not finite.
     """
     points = _rows(train, "train", 1)
-    medians = []
+    distances = []
     for rows in (_rows(x, "x", 1), _rows(heldout, "heldout", 1)):
         _same_width(points, rows)
-        medians.append(float(_nearest(rows.double(), points)[1].sqrt().median()))
-    own, scale = medians
+        distances.append(_nearest(rows.double(), points)[1].sqrt())
+    return median_ratio(*distances)
+
+
+def median_ratio(x: Tensor | NDArray[Any], heldout: Tensor | NDArray[Any]) -> float:
+    """`nearest_ratio` of distances to the nearest training point that are known already, in whatever measure.
+
+    Args:
+        x: of samples ``[M]``.
+        heldout: of real data that training has not seen ``[K]``.
+    """
+    own, scale = (float(torch.as_tensor(distances).median()) for distances in (x, heldout))
     if not scale:
         return math.inf if own else 1.0
     return own / scale
@@ -175,9 +187,17 @@ def vendi_score(x: Tensor | NDArray[Any]) -> float:
         raise ValueError("x has a row of zeros, which points nowhere")
     rows = rows / length
     # The products of rows and those of columns have the same eigenvalues but for zeros: take the smaller matrix.
-    small = rows.mT @ rows if rows.shape[1] < len(rows) else rows @ rows.mT
-    shares = torch.linalg.eigvalsh(small / len(rows)).clamp_min(0)
-    return float(torch.special.entr(shares).sum().exp())
+    return effective_number(rows.mT @ rows if rows.shape[1] < len(rows) else rows @ rows.mT)
+
+
+def effective_number(similarities: Tensor | NDArray[Any]) -> float:
+    """`vendi_score` by any similarity: e to the entropy of the eigenvalues over their sum.
+
+    Args:
+        similarities: of all pairs ``[N, N]``, positive semi-definite, 1 of each sample to itself.
+    """
+    values = torch.linalg.eigvalsh(torch.as_tensor(similarities).double()).clamp_min(0)
+    return float(torch.special.entr(values / values.sum()).sum().exp())
 
 
 def _nearest(x: Tensor, points: Tensor, skip: Tensor | None = None) -> tuple[Tensor, Tensor]:

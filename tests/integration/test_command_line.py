@@ -162,8 +162,13 @@ def test_evaluate_and_report(run: Path, capsys: pytest.CaptureFixture[str]) -> N
     names = {score["name"] for score in evaluation["scores"]}
     assert {"conditional accuracy", "precision", "recall", "coverage", "memorised share"} <= names
     assert all(np.isfinite(score["real"]) and np.isfinite(score["value"]) for score in evaluation["scores"])
+    assert main(["evaluate", f"run={run}", "n=60", "sampler.steps=5", "guidance.scale=2"]) == 0
+    lines = [json.loads(line) for line in (run / "evaluations.jsonl").read_text().splitlines()]
+    assert [(line["sampler"]["steps"], (line["guidance"] or {}).get("scale")) for line in lines][-1] == (5, 2)
+    assert all({"label", "brightness"} <= {shift["attribute"] for shift in line["shifts"]} for line in lines)
     assert main(["report", f"run={run}"]) == 0
     page = (run / "report.html").read_text()
+    assert "5 steps, guidance 2" in page
     assert page.count("<img") > 100
     assert "conditional accuracy" in page
     assert "http://" not in page.replace("http://www.w3.org", "")

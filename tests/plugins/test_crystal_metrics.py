@@ -14,8 +14,10 @@ pytest.importorskip("pymatgen")
 from crystal_files import COPPER, KNOWN, PEROVSKITE, QUARTZ, RUTILE, SALT, source, turned
 from pymatgen.core import Lattice, Structure
 
+from suffuse.bias import shifts
 from suffuse.data import Evaluation, Score
 from suffuse.errors import ConfigError, PluginError
+from suffuse_crystal.attributes import SYSTEMS, reduced_cells
 from suffuse_crystal.matching import distance, distinct
 from suffuse_crystal.metrics import CrystalMetrics, sound, total_variation
 from suffuse_crystal.prediction import matches
@@ -37,10 +39,13 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return made
 
 
+def subject(data: Any, values: list[Structure]) -> Evaluation:
+    return Evaluation(values=values, conditions={}, train=data["train"], heldout=data["heldout"])
+
+
 def scored(data: Any, values: list[Structure], **settings: Any) -> dict[str, Score]:
     settings = {"smact": "never", **settings}
-    evaluation = Evaluation(values=values, conditions={}, train=data["train"], heldout=data["heldout"])
-    return {score.name: score for score in CrystalMetrics(**settings)(evaluation)}
+    return {score.name: score for score in CrystalMetrics(**settings)(subject(data, values))}
 
 
 @pytest.mark.parametrize("name", KNOWN)
@@ -101,6 +106,62 @@ def test_distances_of_distributions(data: Any) -> None:
     assert scores["density W1"].real > 1
     assert scores["elements W1"].real == pytest.approx((1 + 1) / 3)  # 1, 2 and 3 elements against 2 and 2
     assert scores["space group TV"].real == pytest.approx(1.0)
+
+
+def test_a_set_of_one_kind_shifts_by_what_is_known_of_it(data: Any) -> None:
+    """Perovskite, salt and copper are cubic and of 3, 2 and 1 elements; all draws are rutile or what cannot be."""
+    evaluation = subject(data, [*10 * [RUTILE], CLASHING])
+    CrystalMetrics(smact="never")(evaluation)
+    found = {(s.attribute, s.of): s for attribute in evaluation.attributes for s in shifts(attribute)}
+    moved = {of: (s.samples, s.real) for (name, of), s in found.items() if name == "system" and s.certain}
+    assert moved == {"tetragonal": (1, 0), "cubic": (0, 1)}
+    assert found["atoms", "mean"].samples == 6
+    assert found["atoms", "mean"].real == pytest.approx((5 + 2 + 1) / 3)
+    assert found["elements", "mean"].samples == found["elements", "mean"].real == 2
+    assert found["density (g/cm^3)", "mean"].samples == pytest.approx(4.25, abs=0.05)
+    assert found["volume per atom (Å^3)", "mean"].samples == pytest.approx(RUTILE.volume / 6)
+
+
+def test_the_training_crystals_themselves_do_not_shift(data: Any) -> None:
+    evaluation = subject(data, [data["train"][row].value for row in range(3)])
+    scores = {score.name: score for score in CrystalMetrics(smact="never")(evaluation)}
+    assert not [
+        s for attribute in evaluation.attributes for s in shifts(attribute) if s.samples != pytest.approx(s.real)
+    ]
+    assert scores["Vendi score"].value == pytest.approx(scores["Vendi score"].real)
+    assert scores["nearest-neighbour ratio"].value == pytest.approx(0, abs=1e-6)
+
+
+def test_copies_are_near_and_one_composition_is_one(data: Any) -> None:
+    held = [data["heldout"][row].value for row in range(2)]
+    assert scored(data, held)["nearest-neighbour ratio"].value == 1
+    wider = SALT.get_primitive_structure()
+    wider.scale_lattice(1.1 * wider.volume)
+    scores = scored(data, 5 * [wider])
+    assert 0 < scores["nearest-neighbour ratio"].value < 0.3
+    assert scores["Vendi score"].value == pytest.approx(1)
+    assert scores["Vendi score"].real > 2
+
+
+def test_systems_are_those_of_the_tables() -> None:
+    """As pymatgen has them, of the first and the last space group of each."""
+    from pymatgen.symmetry.groups import SpaceGroup
+
+    first = 1
+    for system, last in SYSTEMS.items():
+        assert {SpaceGroup.from_int_number(group).crystal_system for group in (first, last)} == {system}
+        first = last + 1
+    assert first == 231
+
+
+def test_a_turned_cell_is_the_same_cell() -> None:
+    skew = RUTILE.copy()
+    skew.make_supercell([[1, 1, 0], [0, 1, 0], [0, 0, 1]])
+    same = reduced_cells([RUTILE, turned(RUTILE), turned(skew)])
+    np.testing.assert_allclose(same, same[:1].repeat(3, 0), atol=1e-6)
+    assert np.abs(np.diff(np.log([RUTILE.lattice.abc, skew.lattice.abc]), axis=0)).max() > 0.1, (
+        "the cell as it is would differ"
+    )
 
 
 def test_total_variation() -> None:

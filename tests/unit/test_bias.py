@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from scipy.stats import bootstrap
 
 from suffuse import bias
@@ -64,6 +65,7 @@ def test_blocks_do_not_change_which_values_are_drawn_from(monkeypatch: pytest.Mo
     assert (found.low, found.high) == (2.0, 2.0)
 
 
-def test_an_attribute_of_which_nothing_is_known() -> None:
-    with pytest.raises(ValueError, match="'x': nothing is known"):
-        shifts(Attribute(name="x", real=np.array([np.nan]), samples=np.array([1.0])))
+@pytest.mark.parametrize("nothing", [np.array([np.nan]), np.zeros(0)])
+def test_of_what_nothing_is_known_nothing_shifts(nothing: NDArray[np.float64]) -> None:
+    assert shifts(Attribute(name="x", real=nothing, samples=np.array([1.0]))) == []
+    assert shifts(Attribute(name="x", real=np.array([1.0]), samples=nothing)) == []

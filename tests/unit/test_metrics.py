@@ -14,7 +14,9 @@ from scipy.spatial.distance import cdist
 
 from suffuse import metrics
 from suffuse.metrics import (
+    effective_number,
     frechet_distance,
+    median_ratio,
     memorised_share,
     nearest_ratio,
     precision_recall_density_coverage,
@@ -200,6 +202,19 @@ def test_vendi_score_counts_what_differs() -> None:
     assert vendi_score(np.repeat(np.eye(3), [2, 1, 1], 0)) != pytest.approx(3, abs=0.1)  # a count of kinds is noticed
 
 
+def test_an_effective_number_is_that_of_any_similarity() -> None:
+    assert effective_number(np.ones((5, 5))) == pytest.approx(1)
+    assert effective_number(np.eye(5)) == pytest.approx(5)
+    for likeness in (0.2, 0.7):  # of two: the eigenvalues are known
+        shares = np.array([1 + likeness, 1 - likeness]) / 2
+        expected = math.exp(-(shares * np.log(shares)).sum())
+        assert effective_number([[1, likeness], [likeness, 1]]) == pytest.approx(expected)  # type: ignore[arg-type]
+        assert expected != pytest.approx(1 / (shares**2).sum(), abs=0.005)  # another order of entropy is noticed
+    x = normal(30, 4)
+    unit = x / np.linalg.norm(x, axis=1, keepdims=True)
+    assert effective_number(unit @ unit.T) == pytest.approx(vendi_score(x))
+
+
 def test_vendi_score_of_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="row of zeros"):
         vendi_score(np.zeros((3, 2)))
@@ -215,6 +230,12 @@ def test_nearest_ratio_is_one_for_fresh_data_and_falls_with_copying() -> None:
     assert nearest_ratio(train, heldout, heldout) == 1
     assert nearest_ratio(train, train[:9], train[9:19]) == 1
     assert nearest_ratio(train, fresh, train[:9]) == math.inf
+
+
+def test_a_ratio_of_medians_is_not_moved_by_a_few() -> None:
+    few = np.array([1.0, 2.0, 1000.0])
+    assert median_ratio(few, np.array([4.0, 4.0, 5.0])) == 0.5
+    assert few.mean() / 4 > 80, "means would be noticed"
 
 
 # All of them

@@ -18,6 +18,7 @@ from molecule_files import one_line, plain, source
 from rdkit import Chem, DataStructs
 from rdkit.Chem import Crippen, rdFingerprintGenerator
 
+from suffuse.bias import shifts
 from suffuse.data import Evaluation, Score
 from suffuse.errors import ConfigError, DataError
 from suffuse_molecule import metrics
@@ -42,9 +43,20 @@ def real(split: Any, count: int = COUNT, start: int = 0) -> list[Molecule]:
 
 
 def score(data: Nci, values: Sequence[Molecule], **settings: Any) -> tuple[dict[str, Score], dict[str, Any]]:
+    scores, evaluation = scored(data, values, **settings)
+    return scores, evaluation.details
+
+
+def scored(data: Nci, values: Sequence[Molecule], **settings: Any) -> tuple[dict[str, Score], Evaluation]:
     evaluation = Evaluation(values=values, conditions={}, train=data.train, heldout=data.heldout)
     scores = MoleculeMetrics(**{"fcd": "never", "processes": 0, "max_real": 50, **settings})(evaluation)
-    return {each.name: each for each in scores}, evaluation.details
+    return {each.name: each for each in scores}, evaluation
+
+
+def certain(evaluation: Evaluation) -> set[str]:
+    """Attributes that shift more than chance explains, each with its direction."""
+    found = [shift for attribute in evaluation.attributes for shift in shifts(attribute) if shift.certain]
+    return {f"{'+' if shift.low > 0 else '-'}{shift.attribute}" for shift in found}
 
 
 def crowded(value: Molecule) -> Molecule:
@@ -112,25 +124,78 @@ def test_a_repair_is_a_figure_of_its_own(data: Nci) -> None:
     assert "valid after repair" not in score(data, values)[0]
 
 
-SHIFTS: dict[str, tuple[Callable[[Chem.Mol], bool], tuple[str, ...]]] = {
-    "greasy": (lambda mol: Crippen.MolLogP(mol) > 1.5, ("logP W1",)),
-    "aromatic": (lambda mol: any(a.GetIsAromatic() for a in mol.GetAtoms()), ("ring size TV", "bond TV")),
-    "acyclic": (lambda mol: mol.GetRingInfo().NumRings() == 0, ("ring size TV",)),
-    "halogenated": (lambda mol: any(a.GetSymbol() in ("Cl", "Br") for a in mol.GetAtoms()), ("atom TV",)),
-    "charged": (lambda mol: any(a.GetFormalCharge() for a in mol.GetAtoms()), ("charge TV", "atom TV")),
-    "small": (lambda mol: mol.GetNumAtoms() < 7, ("size TV", "MW W1")),
+SHIFTS: dict[str, tuple[Callable[[Chem.Mol], bool], tuple[str, ...], tuple[str, ...]]] = {
+    "greasy": (lambda mol: Crippen.MolLogP(mol) > 1.5, ("logP W1",), ("+logP", "-hetero atoms")),
+    "aromatic": (lambda mol: any(a.GetIsAromatic() for a in mol.GetAtoms()), ("ring size TV", "bond TV"), ("+rings",)),
+    "acyclic": (lambda mol: mol.GetRingInfo().NumRings() == 0, ("ring size TV",), ("-rings",)),
+    "halogenated": (
+        lambda mol: any(a.GetSymbol() in ("Cl", "Br") for a in mol.GetAtoms()),
+        ("atom TV",),
+        ("+share of Cl",),
+    ),
+    "charged": (
+        lambda mol: any(a.GetFormalCharge() for a in mol.GetAtoms()),
+        ("charge TV", "atom TV"),
+        ("+charged atoms",),
+    ),
+    "small": (lambda mol: mol.GetNumAtoms() < 7, ("size TV", "MW W1"), ("-atoms", "-MW")),
 }
 
 
 @pytest.mark.parametrize("shift", SHIFTS)
 def test_a_shifted_set_is_further_away(data: Nci, shift: str) -> None:
     """Real molecules of one kind only: each distance that speaks of the kind is well above its floor."""
-    wanted, names = SHIFTS[shift]
+    wanted, names, moved = SHIFTS[shift]
     values = [item.value for item in data.train if wanted(item.value.mol)][:60]
     assert len(values) >= 8
-    found, _ = score(data, values, max_real=200)
+    found, evaluation = scored(data, values, max_real=200)
+    assert set(moved) <= certain(evaluation)
     for name in names:
         assert found[name].value > 1.5 * found[name].real, name
+
+
+def test_the_training_set_itself_does_not_shift(data: Nci) -> None:
+    values = [item.value for item in data.train]
+    found, evaluation = scored(data, values, max_real=len(values))
+    assert not certain(evaluation)
+    names = [attribute.name for attribute in evaluation.attributes]
+    assert names[:9] == ["logP", "QED", "SA", "MW", "TPSA", "atoms", "hetero atoms", "charged atoms", "rings"]
+    assert {"share of C", "share of N"} <= set(names[9:])
+    assert found["nearest-neighbour ratio"].value == 0
+    assert found["Vendi score"].value == pytest.approx(found["Vendi score"].real, rel=0.05)
+
+
+def test_copies_are_near_and_one_molecule_is_one(data: Nci) -> None:
+    """Held-out molecules lie as far as held-out molecules do; a copy with one atom more is still nearer."""
+    fresh, _ = score(data, [item.value for item in data.heldout], max_real=1000)
+    assert fresh["nearest-neighbour ratio"].value == 1
+    longer = [replace(value, atoms=np.append(value.atoms, np.int16(code_of("C")))) for value in real(data.train)]
+    longer = [replace(v, bonds=np.vstack([v.bonds, [0, len(v.atoms) - 1, 1]]).astype(np.int16)) for v in longer]
+    near, _ = score(data, longer, max_real=1000)
+    assert 0 < near["nearest-neighbour ratio"].value < 0.9
+    same, _ = score(data, COUNT * real(data.heldout, 1))
+    assert same["Vendi score"].value == pytest.approx(1)
+    assert same["Vendi score"].real > 10
+
+
+def test_copies_are_copies_with_hydrogens_too(tmp_path: Path) -> None:
+    """Fingerprints of graphs that hold their hydrogens are others than those of the SMILES of the same molecules."""
+    data = source(tmp_path, hydrogens="explicit", heldout=0.3)
+    found, _ = score(data, [item.value for item in data.train])  # type: ignore[arg-type]
+    assert found["nearest-neighbour ratio"].value == 0
+
+
+def test_the_vendi_score_takes_the_similarity_of_rdkit(data: Nci) -> None:
+    values = real(data.train, 12)
+    generator = rdFingerprintGenerator.GetMorganGenerator(radius=2, fpSize=1024)
+    prints = [generator.GetFingerprint(value.mol) for value in values]
+    likeness = np.array([DataStructs.BulkTanimotoSimilarity(each, prints) for each in prints])
+    eigenvalues = np.linalg.eigvalsh(likeness / len(values))
+    expected = np.exp(-sum(value * np.log(value) for value in eigenvalues if value > 1e-12))
+    assert score(data, values)[0]["Vendi score"].value == pytest.approx(expected, rel=1e-5)
+    likeness = np.array([DataStructs.BulkCosineSimilarity(each, prints) for each in prints])  # cosines are noticed
+    eigenvalues = np.linalg.eigvalsh(likeness / len(values))
+    assert np.exp(-sum(v * np.log(v) for v in eigenvalues if v > 1e-12)) != pytest.approx(expected, rel=0.02)
 
 
 def test_a_set_of_one_scaffold_is_neither_diverse_nor_alike(data: Nci) -> None:
@@ -220,6 +285,8 @@ def test_fcd_has_its_floor(data: Nci) -> None:
     found, details = score(data, real(data.train, 40), fcd="always", max_real=60)
     assert 0 < found["FCD"].real < 60
     assert details["fcd"] == {"n": 40, "reference": 60}
+    assert found["precision"].real > 0.3
+    assert {"recall", "density", "coverage"} <= found.keys()
     assert score(data, real(data.heldout, 2), fcd="never")[0].get("FCD") is None
 
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import asdict
 from html.parser import HTMLParser
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
+from suffuse.bias import Shift
+from suffuse.commands.report import _variations
 from suffuse.data import Score
 from suffuse.report import Frame, Group, Neighbour, Report, Strip, render
 from suffuse.report.curves import panels, smooth, svg, thin, wants_log
@@ -119,6 +123,37 @@ def test_scores_show_the_value_beside_the_real_one() -> None:
     assert cells[row : row + 5] == ["distance", "0.0123", "0.500", "↓ lower", "how"]
     assert [a.get("scope") for tag, a in page.elements if tag == "th"] == ["col"] * 4 + ["row"]
     assert "suffuse evaluate" not in page.text
+
+
+def evaluated(name: str, scale: float | None, three: float, size: float) -> dict[str, Any]:
+    """A line of ``evaluations.jsonl``, as far as shifts are concerned."""
+    shares = {"3": (three, 0.5), "8": (1 - three, 0.5)}
+    shifts = [
+        Shift(attribute="label", of=of, samples=s, real=r, low=s - r, high=s - r) for of, (s, r) in shares.items()
+    ]
+    shifts.append(Shift(attribute="size", of="mean", samples=size, real=10.0, low=-1.0, high=1.0))
+    guidance = None if scale is None else {"scale": scale}
+    return {"sampler": {"name": name, "steps": 20}, "guidance": guidance, "shifts": [asdict(each) for each in shifts]}
+
+
+def test_shifts_are_compared_by_sampler_steps_and_guidance() -> None:
+    """Classes by total variation, numbers by the shift of the mean: one may be less, the other is never."""
+    lines = [evaluated("ddim", None, 0.5, 10.0), evaluated("heun", 4.0, 0.75, 7.0)]
+    found = [_variations(line) for line in lines]
+    assert found == [
+        ("ddim, 20 steps, guidance 1", {"label": 0.0, "size: mean": 0.0}),
+        ("heun, 20 steps, guidance 4", {"label": 0.25, "size: mean": -3.0}),
+    ]
+    shifts = [Shift(**shift) for shift in lines[-1]["shifts"]]
+    text = Outline(render(Report(title="t", shifts=shifts, settings=found))).text
+    rows = [part.strip() for part in text.splitlines() if part.strip()]
+    assert "label: 3" in rows
+    assert rows[rows.index("size: mean") + 1 : rows.index("size: mean") + 3] == ["7.00", "10.0"]
+    assert [row for row in rows if row.startswith(("Attributeddim", "label0", "size: mean0"))] == [
+        "Attributeddim, 20 steps, guidance 1heun, 20 steps, guidance 4", "label00.250", "size: mean0−3.00",
+    ]  # fmt: skip
+    alone = Outline(render(Report(title="t", shifts=shifts, settings=found[:1]))).text
+    assert "guidance 1" not in alone, "there is nothing to compare"
 
 
 def test_rendering_is_deterministic() -> None:

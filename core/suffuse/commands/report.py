@@ -188,13 +188,15 @@ def _facts(run: Run, model: Model, recipe: Recipe, items: int) -> dict[str, str]
 
 
 def _variations(evaluation: Mapping[str, Any]) -> tuple[str, dict[str, float]]:
-    """What an evaluation sampled by, and the total variation of each attribute with classes."""
-    sampler, scale = evaluation["sampler"], evaluation["guidance"].get("scale", 1)
+    """What an evaluation sampled by, and how far each attribute lies off: classes by total variation, means as such."""
+    sampler, scale = evaluation["sampler"], (evaluation["guidance"] or {}).get("scale", 1)
     total: dict[str, float] = {}
     for shift in evaluation.get("shifts", []):
-        if shift["of"] != "mean":
-            part = abs(shift["samples"] - shift["real"]) / 2
-            total[shift["attribute"]] = total.get(shift["attribute"], 0.0) + part
+        off = shift["samples"] - shift["real"]
+        if shift["of"] == "mean":
+            total[f"{shift['attribute']}: mean"] = off
+        else:
+            total[shift["attribute"]] = total.get(shift["attribute"], 0.0) + abs(off) / 2
     return f"{sampler['name']}, {sampler['steps']} steps, guidance {scale:g}", total
 
 

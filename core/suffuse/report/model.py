@@ -93,8 +93,8 @@ class Report:
         neighbours: samples beside their nearest training items.
         scores: figures of an evaluation; where there are none, the page says which command makes them.
         shifts: how attributes of samples differ from those of real data.
-        settings: of each evaluation so far, in order: what it sampled by, and the total variation of each attribute
-            that has classes, half the sum of its absolute shifts.
+        settings: of each evaluation so far, in order: what it sampled by, and of each attribute the shift of its mean,
+            or the total variation of its classes, half the sum of their absolute shifts.
         config: the resolved configuration as YAML.
         command: what was typed to make the run.
         notes: limits and provenance, one sentence each.

@@ -40,6 +40,7 @@ class LogMel:
         self._taper = torch.hann_window(self.window)
         bands = min(_BANDS, self.window // 4)
         self._filters = self._functional.melscale_fbanks(self.window // 2 + 1, 0.0, rate / 2, bands, rate)
+        self._centres = torch.linspace(0, rate / 2, self.window // 2 + 1) @ self._filters / self._filters.sum(0)
 
     def __call__(self, samples: Tensor) -> Tensor:
         """``[N, C, T]`` to ``[N, bands, frames]``: 0 is a sine at full scale and -1 is 80 dB less, or any softer."""
@@ -52,6 +53,17 @@ class LogMel:
             logs = bands.clamp_min(_FLOOR).log() / -math.log(_FLOOR)
             parts.append(nn.functional.adaptive_avg_pool1d(logs, min(_FRAMES, logs.shape[-1])))
         return torch.cat(parts)
+
+    def sounding(self, heard: Tensor) -> Tensor:
+        """The share of the time that is within 40 dB of the loudest moment, ``[N]``; 0 for silence."""
+        level = heard.amax(1)
+        return ((level > level.amax(1, keepdim=True) - 0.5) & (level > -1)).double().mean(1)
+
+    def centroid(self, heard: Tensor) -> Tensor:
+        """The mean frequency in Hz, weighted by magnitude, ``[N]``; NaN for silence."""
+        magnitude = (_FLOOR ** -heard.double() - _FLOOR).clamp_min(0).sum(2)
+        weighed: Tensor = magnitude @ self._centres.double()
+        return weighed / magnitude.sum(1)
 
 
 class Classifier(nn.Module):

@@ -18,6 +18,8 @@ from scipy.stats import wasserstein_distance
 from suffuse.data import Evaluation, Score
 from suffuse.errors import ConfigError, DataError, PluginError
 from suffuse.fitting import Range
+from suffuse.metrics import nearest_ratio, vendi_score
+from suffuse_crystal.attributes import attributes_of, compositions, reduced_cells
 from suffuse_crystal.data.splits import CrystalSplit
 from suffuse_crystal.descriptors import TOLERANCE, space_group
 from suffuse_crystal.matching import distinct, known_to
@@ -128,6 +130,11 @@ class CrystalMetrics:
         good = [each for each in drawn if each.sound]
         if good:
             scores += _distances(good, held, trained)
+            groups = [[each.group for each in part if each.sound] for part in (trained, good)]
+            evaluation.attributes.extend(attributes_of(_structures(trained), _structures(good), groups))
+            known = [train[int(row)].value for row in rng.permutation(len(train))[: self.max_real]]
+            scores += _variety(_structures(good), _structures(trained))
+            scores += _copies(_structures(good), _structures(held), known)
         return scores + self._energies(good, held[: len(values)], evaluation)
 
     def _judge(self, evaluation: Evaluation) -> Callable[[Structure], bool] | None:
@@ -262,6 +269,37 @@ def _distances(good: Sequence[Facts], held: Sequence[Facts], trained: Sequence[F
 def _distance(name: str, meaning: str, against: str, parts: Sequence[Sequence[float]]) -> Score:
     value, real = (float(wasserstein_distance(part, parts[2])) for part in parts[:2])
     return Score(name=name, value=value, real=real, better="lower", about=f"{meaning}; {against}")
+
+
+def _variety(good: Sequence[Structure], trained: Sequence[Structure]) -> list[Score]:
+    count = min(len(good), len(trained))
+    if not count:
+        return []
+    value, real = (vendi_score(compositions(part[:count])) for part in (good, trained))
+    about = (
+        f"effective number of different compositions (Friedman and Dieng 2023), by cosines of the shares of elements, "
+        f"among {count} structurally valid draws; real: among as many training crystals"
+    )
+    return [Score(name="Vendi score", value=value, real=real, better="higher", about=about)]
+
+
+def _copies(good: Sequence[Structure], held: Sequence[Structure], known: Sequence[Structure]) -> list[Score]:
+    """How far draws lie from training crystals, beside held-out ones; where atoms lie in the cell does not count."""
+    if not held:
+        return []
+    drawn, real, train = (np.hstack([compositions(part), reduced_cells(part)]) for part in (good, held, known))
+    about = (
+        f"median distance from the nearest of {len(known)} training crystals, by shares of elements and logarithms of "
+        f"the lengths and the volume of the reduced cell, of {len(good)} structurally valid draws over that of "
+        f"{len(held)} held-out crystals, which is 1 by definition; well below 1 means copying"
+    )
+    value = nearest_ratio(train, drawn, real)
+    return [Score(name="nearest-neighbour ratio", value=value, real=1.0, better="higher", about=about)]
+
+
+def _structures(facts: Sequence[Facts]) -> list[Structure]:
+    """Those that are sound."""
+    return [each.structure for each in facts if each.sound]
 
 
 def total_variation(one: Sequence[Hashable], other: Sequence[Hashable]) -> float:

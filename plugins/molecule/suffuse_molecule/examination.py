@@ -13,7 +13,7 @@ from suffuse_molecule.workers import Lost, Workers
 
 __all__ = ["COMPARED", "Facts", "examine", "examine_all"]
 
-COMPARED = ("logp", "qed", "sa", "mw")
+COMPARED = ("logp", "qed", "sa", "mw", "tpsa")
 """The descriptors whose distributions are compared."""
 
 _CHUNK = 250

@@ -19,13 +19,15 @@ from scipy.stats import wasserstein_distance
 from suffuse.data import Evaluation, Score
 from suffuse.errors import ConfigError, DataError, PluginError
 from suffuse.fitting import Range
+from suffuse.metrics import effective_number, median_ratio, precision_recall_density_coverage
 from suffuse_molecule.alerts import moses_patterns
+from suffuse_molecule.attributes import TITLES, attributes_of
 from suffuse_molecule.data.splits import MoleculeSplit
 from suffuse_molecule.descriptors import BITS
 from suffuse_molecule.examination import COMPARED, Facts, examine
 from suffuse_molecule.molecule import Molecule, key_of
-from suffuse_molecule.neighbours import nearest, unpack
-from suffuse_molecule.workers import Workers
+from suffuse_molecule.neighbours import nearest, tanimoto, unpack
+from suffuse_molecule.workers import Lost, Workers
 
 __all__ = ["MoleculeMetrics", "internal_diversity", "scaffold_similarity", "total_variation"]
 
@@ -33,7 +35,9 @@ Count: TypeAlias = Annotated[int, Range(least=1)]
 
 _LEAST = 2
 _CHUNK = 250
-_TITLES = {"logp": "logP", "qed": "QED", "sa": "SA", "mw": "MW"}
+_PAIRED = 1000
+"""Molecules of which all pairs are compared, at most."""
+_NEIGHBOURS = 5
 
 
 class MoleculeMetrics:
@@ -91,9 +95,12 @@ class MoleculeMetrics:
         evaluation.details["stereo"] = _stereo(train)
         if not good:
             return scores
+        evaluation.attributes.extend(attributes_of([each for each in trained if each.valid], good))
         scores += _diversity(good, held[: len(values)])
+        scores += _effective(good, substitute)
         scores += self._filters(good, held[: len(values)])
         scores += _distances(good, real, substitute)
+        scores += self._copies(good, real, train, rng)
         return scores + self._fcd(good, real, substitute, evaluation)
 
     def _examine(self, graphs: Sequence[tuple[NDArray[np.int16], NDArray[np.int16]]], explicit: bool) -> list[Facts]:
@@ -102,6 +109,35 @@ class MoleculeMetrics:
     def _real(self, split: MoleculeSplit, most: int, rng: np.random.Generator) -> list[Facts]:
         rows = rng.permutation(len(split))[:most]
         return self._examine(list(split.graphs(rows).graphs()), split.explicit)
+
+    def _copies(
+        self, good: Sequence[Facts], real: Sequence[Facts], train: MoleculeSplit, rng: np.random.Generator
+    ) -> list[Score]:
+        """How far draws lie from training molecules, beside held-out ones."""
+        if not real:
+            return []
+        # All from SMILES, which hold no hydrogens: where these are atoms of the graphs, the facts' fingerprints do.
+        texts = train.smiles(rng.permutation(len(train))[: self.max_real])
+        texts += [each.smiles for part in (good, real) for each in part[:_PAIRED]]
+        chunks = (texts[start : start + _CHUNK] for start in range(0, len(texts), _CHUNK))
+        task = "suffuse_molecule.descriptors:fingerprint_all"
+        with Workers(task, processes=self.processes, seconds=self.seconds) as workers:
+            found = [each for results in workers.map(chunks) for each in results]
+        prints = np.array([bytearray(BITS // 8 if isinstance(each, Lost) else each) for each in found], np.uint8)
+        ends = np.cumsum([min(len(train), self.max_real), min(len(good), _PAIRED)])
+        known, *parts = np.split(prints, ends)
+        drawn, held = (1 - nearest(part, known).similarities for part in parts)
+        return [
+            Score(
+                name="nearest-neighbour ratio",
+                value=median_ratio(drawn, held),
+                real=1.0,
+                better="higher",
+                about=f"median of 1 - Tanimoto similarity to the nearest of {len(known)} training molecules, of "
+                f"{len(drawn)} valid draws over that of {len(held)} held-out molecules, which is 1 by definition; well "
+                "below 1 means copying",
+            )
+        ]
 
     def _filters(self, good: Sequence[Facts], held: Sequence[Facts]) -> list[Score]:
         """The share that keeps the rules of MOSES; real molecules of other sets need not keep them."""
@@ -134,11 +170,10 @@ class MoleculeMetrics:
             return []
         net = ChemNet()
         reference = net.activations([each.smiles for each in real])
-        values = [
-            net.distance(net.activations([f.smiles for f in each[:count]]), reference) for each in (good, substitute)
-        ]
+        sets = [net.activations([f.smiles for f in each[:count]]) for each in (good, substitute)]
+        values = [net.distance(each, reference) for each in sets]
         evaluation.details["fcd"] = {"n": count, "reference": len(real)}
-        return [
+        scores = [
             Score(
                 name="FCD",
                 value=values[0],
@@ -148,6 +183,9 @@ class MoleculeMetrics:
                 "molecules; real: of as many training molecules, its floor at this number, on which it depends much",
             )
         ]
+        if min(count, len(real)) > _NEIGHBOURS:
+            scores += _neighbourhoods(*(each[:_PAIRED] for each in (*sets, reference)))
+        return scores
 
 
 def _quality(drawn: Sequence[Facts], held: Sequence[Facts], known: NDArray[np.uint64]) -> list[Score]:
@@ -213,6 +251,47 @@ def _diversity(good: Sequence[Facts], held: Sequence[Facts]) -> list[Score]:
     ]
 
 
+def _effective(good: Sequence[Facts], substitute: Sequence[Facts]) -> list[Score]:
+    count = min(len(good), len(substitute), _PAIRED)
+    bits = [_bits(part[:count]) for part in (good, substitute)]
+    value, real = (effective_number(tanimoto(part, part)) for part in bits)
+    return [
+        Score(
+            name="Vendi score",
+            value=value,
+            real=real,
+            better="higher",
+            about=f"effective number of different molecules (Friedman and Dieng 2023), by Tanimoto similarity of "
+            f"Morgan fingerprints, among {count} valid draws; real: among as many training molecules",
+        )
+    ]
+
+
+def _neighbourhoods(
+    drawn: NDArray[np.float64], substitute: NDArray[np.float64], reference: NDArray[np.float64]
+) -> list[Score]:
+    """Of activations of ChemNet; figures depend on the number, which draws and their substitutes have in common."""
+    k = _NEIGHBOURS
+    near, real = (precision_recall_density_coverage(reference, part, k) for part in (drawn, substitute))
+    meanings = {
+        "precision": f"share of draws within reach (the {k}th neighbour) of a held-out molecule",
+        "recall": f"share of held-out molecules within reach (the {k}th neighbour) of a draw",
+        "density": f"held-out molecules within whose reach (the {k}th neighbour) a draw lies, over {k}",
+        "coverage": f"share of held-out molecules with a draw within their reach (the {k}th neighbour)",
+    }
+    return [
+        Score(
+            name=name,
+            value=getattr(near, name),
+            real=getattr(real, name),
+            better="higher",
+            about=f"{meaning} (Naeem et al. 2020), {len(drawn)} valid draws against {len(reference)} held-out "
+            f"molecules, by the activations of ChemNet; real: {len(substitute)} training molecules",
+        )
+        for name, meaning in meanings.items()
+    ]
+
+
 def _stereo(train: MoleculeSplit) -> dict[str, float]:
     """How many molecules of the file had stereo marks, which graphs have no place for."""
     marked, read = train.library.facts["accepted_with_stereo"], max(1, train.library.facts["kept"])
@@ -232,8 +311,8 @@ def _distances(good: Sequence[Facts], real: Sequence[Facts], substitute: Sequenc
         if not all(sets):
             continue
         value, floor = (float(wasserstein_distance(part, sets[2])) for part in sets[:2])
-        about = f"Wasserstein distance of the distributions of {_TITLES[name]}, {against}"
-        scores.append(Score(name=f"{_TITLES[name]} W1", value=value, real=floor, better="lower", about=about))
+        about = f"Wasserstein distance of the distributions of {TITLES[name]}, {against}"
+        scores.append(Score(name=f"{TITLES[name]} W1", value=value, real=floor, better="lower", about=about))
     counted: dict[str, Callable[[Facts], Iterable[Hashable]]] = {
         "size": lambda f: [len(f.atoms)],
         "atom": lambda f: f.atoms,
@@ -265,12 +344,8 @@ def _distances(good: Sequence[Facts], real: Sequence[Facts], substitute: Sequenc
 
 def internal_diversity(bits: NDArray[np.uint8]) -> float:
     """One minus the mean Tanimoto similarity of pairs of different rows, ``[N, bits]``."""
-    x = bits.astype(np.float32)
-    both = x @ x.T
-    counts = x.sum(1)
-    either = counts[:, None] + counts[None] - both
-    similarity = np.divide(both, either, out=np.ones_like(both), where=either > 0)
-    count = len(x)
+    similarity = tanimoto(bits, bits)
+    count = len(bits)
     return float(1 - (similarity.sum(dtype=np.float64) - np.trace(similarity)) / (count * (count - 1)))
 
 

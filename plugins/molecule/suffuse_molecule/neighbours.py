@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from suffuse_molecule.descriptors import BITS
 
-__all__ = ["Nearest", "nearest", "unpack"]
+__all__ = ["Nearest", "nearest", "tanimoto", "unpack"]
 
 _MOST, _BLOCK = 10_000, 2048
 """Molecules of either side that are compared at once: 80 MB."""
@@ -41,15 +41,12 @@ def nearest(
 def _search(
     prints: NDArray[np.uint8], known: NDArray[np.uint8], before: int, progress: Callable[[int], None] | None
 ) -> Nearest:
-    mine = unpack(prints).astype(np.float32)
-    counts = mine.sum(1)
+    mine = unpack(prints)
     best = np.full(len(mine), -1.0)
     places = np.zeros(len(mine), np.int64)
     for start in range(0, len(known), _BLOCK):
-        theirs = unpack(known[start : start + _BLOCK]).astype(np.float32)
-        both = mine @ theirs.T
-        either = counts[:, None] + theirs.sum(1) - both
-        similarity = np.divide(both, either, out=np.ones_like(both), where=either > 0)
+        theirs = unpack(known[start : start + _BLOCK])
+        similarity = tanimoto(mine, theirs)
         where = similarity.argmax(1)
         found = similarity[np.arange(len(mine)), where]
         better = found > best
@@ -57,6 +54,14 @@ def _search(
         if progress is not None:
             progress(before * len(known) + len(mine) * (start + len(theirs)))
     return Nearest(places, best)
+
+
+def tanimoto(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """The bits of both over the bits of either, of all pairs of rows: ``[N, bits], [M, bits] -> [N, M]``."""
+    a, b = one.astype(np.float32), other.astype(np.float32)
+    both = a @ b.T
+    either = a.sum(1)[:, None] + b.sum(1) - both
+    return np.asarray(np.divide(both, either, out=np.ones_like(both), where=either > 0))
 
 
 def unpack(prints: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -1,7 +1,7 @@
 """How good generated sounds are: as asked, as sets beside real ones, in faults of level, and by foreign ears."""
 
 from suffuse_audio.metrics.audio import AudioMetrics
-from suffuse_audio.metrics.sets import kernel_distance, nearest_ratio, principal_components
+from suffuse_audio.metrics.sets import kernel_distance, principal_components
 from suffuse_audio.metrics.voices import Voiceprints, nearest
 from suffuse_audio.metrics.words import Recogniser
 
@@ -11,6 +11,5 @@ __all__ = [
     "Voiceprints",
     "kernel_distance",
     "nearest",
-    "nearest_ratio",
     "principal_components",
 ]

@@ -1,14 +1,18 @@
-"""Whether sounds are what they were asked to be: of a class, as a classifier hears it, of a pitch, of a decay."""
+"""Whether sounds are what they were asked to be: of a class, as a classifier hears it, of a pitch, of a decay.
+
+Numbers are compared as logarithms, pitch as a MIDI number and decay in octaves: one long echo is not to outweigh all.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from suffuse.bias import Attribute
 from suffuse.conditions import ClassLabel, Scalar
 from suffuse.data import Evaluation, Score
 from suffuse_audio.data.measuring import decay_time, midi, pitch
@@ -19,7 +23,7 @@ _CENTS = 50
 _FACTOR = 1.25
 
 Labels = NDArray[np.int64]
-Hit = Callable[[NDArray[np.float32], int, float], bool]
+Measure = Callable[[NDArray[np.float32], int], float]
 
 
 def accuracy_scores(
@@ -71,52 +75,55 @@ def number_scores(
     """Pitch and decay, measured back from the sound.
 
     Args:
-        evaluation: with what was asked for.
+        evaluation: with what was asked for; what was measured is added to its attributes.
         names: of the two conditions; None measures none.
         values, heldout: sounds ``[N, C, T]``.
         told: conditions of the held-out clips.
     """
+    rate = evaluation.values[0].rate
     scores = []
-    for name, measure, meaning in (
-        (names[0], _pitch_hit, f"a pitch within {_CENTS} cents of the one asked for"),
-        (names[1], _decay_hit, f"a decay time within a factor of {_FACTOR:g} of the one asked for"),
+    for name, measure, logs, reach, unit, meaning in (
+        (names[0], _pitch, np.asarray, _CENTS / 100, "MIDI", f"a pitch within {_CENTS} cents of the one asked for"),
+        (
+            names[1],
+            _decay,
+            np.log2,
+            math.log2(_FACTOR),
+            "log2 s",
+            f"a decay time within a factor of {_FACTOR:g} of the one asked for",
+        ),
     ):
         if name is None or not isinstance(evaluation.train.conditions.get(name), Scalar):
             continue
-        rate = evaluation.values[0].rate
         asked = [math.nan if v is None else float(v) for v in evaluation.conditions.get(name, [])]
-        value, count = _share(values, asked, rate, measure)
-        real, _ = _share(heldout, told[name].tolist(), rate, measure)
-        if math.isnan(value) or math.isnan(real):
+        found, shares = [], []
+        for sounds, wanted in ((values, np.array(asked)), (heldout, told[name].double().numpy())):
+            known = ~np.isnan(wanted)
+            found.append(np.array([measure(sounds[row].mean(0).numpy(), rate) for row in known.nonzero()[0]]))
+            with np.errstate(all="ignore"):  # what is not there, or cannot be, is no hit
+                shares.append(float(np.mean(np.abs(found[-1] - logs(wanted[known])) <= reach)) if known.any() else None)
+        if shares[0] is None or shares[1] is None:
             continue
+        evaluation.attributes.append(Attribute(name=f"{name} ({unit})", real=found[1], samples=found[0]))
         scores.append(
             Score(
                 name=f"{name} as asked",
-                value=value,
-                real=real,
+                value=shares[0],
+                real=shares[1],
                 better="higher",
-                about=f"share of the {count} samples with a {name} asked for that have {meaning}, measured from "
-                f"the sound; real: held-out clips against their own {name}",
+                about=f"share of the {len(found[0])} samples with a {name} asked for that have {meaning}, measured "
+                f"from the sound; real: held-out clips against their own {name}",
             )
         )
     return scores
 
 
-def _share(samples: Tensor, asked: Sequence[float], rate: int, hit: Hit) -> tuple[float, int]:
-    """The share of sounds that are as asked, and how many were asked to be anything."""
-    hits = [
-        hit(sound.mean(0).numpy(), rate, value)
-        for sound, value in zip(samples, asked, strict=False)
-        if not math.isnan(value)
-    ]
-    return (float(np.mean(hits)) if hits else math.nan), len(hits)
+def _pitch(sound: NDArray[np.float32], rate: int) -> float:
+    """A MIDI number, NaN where there is none."""
+    return midi(pitch(sound, rate))
 
 
-def _pitch_hit(sound: NDArray[np.float32], rate: int, asked: float) -> bool:
-    found = pitch(sound, rate)
-    return not math.isnan(found) and abs(midi(found) - asked) * 100 <= _CENTS
-
-
-def _decay_hit(sound: NDArray[np.float32], rate: int, asked: float) -> bool:
+def _decay(sound: NDArray[np.float32], rate: int) -> float:
+    """The logarithm to base 2 of seconds, NaN where there is none."""
     found = decay_time(sound, rate)
-    return found > 0 and asked > 0 and abs(math.log(found / asked)) <= math.log(_FACTOR)
+    return math.log2(found) if found > 0 else math.nan

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from suffuse.bias import Attribute
 from suffuse.conditions import ClassLabel
 from suffuse.data import Evaluation, Score, Split
 from suffuse.errors import ConfigError, DataError
@@ -24,12 +25,16 @@ from suffuse.fitting import Range
 from suffuse_audio.classifier import Classifier, LogMel, classify, train_classifier
 from suffuse_audio.clips import Clip
 from suffuse_audio.metrics.asked import accuracy_scores, number_scores
+from suffuse_audio.metrics.attributes import add_classes, heard_attributes
 from suffuse_audio.metrics.levels import level_scores
 from suffuse_audio.metrics.sets import Features, Floats, copy_scores, principal_components, set_scores
 from suffuse_audio.metrics.voices import When, voice_scores
 from suffuse_audio.metrics.words import word_scores
 
 __all__ = ["AudioMetrics"]
+
+_TAUGHT = 2000
+"""Training clips from which classes other than the label are learned, at most."""
 
 Count: TypeAlias = Annotated[int, Range(least=1)]
 
@@ -111,9 +116,10 @@ class AudioMetrics:
         scores += number_scores(evaluation, (self.pitch, self.decay), values, heldout.samples, heldout.conditions)
         count = min(len(values), len(train.samples))
         noise = torch.randn((count, *values.shape[1:]), generator=torch.Generator().manual_seed(evaluation.seed))
+        reference, generated = features(heard["heldout"]), features(heard["values"])
         scores += set_scores(
-            features(heard["heldout"]),
-            features(heard["values"][_some(len(values), count, rng)]),
+            reference,
+            generated[_some(len(values), count, rng)],
             features(heard["train"][_some(len(train.samples), count, rng)]),
             features(hear(noise * heldout.samples.square().mean().sqrt())),
             self.neighbours,
@@ -121,7 +127,15 @@ class AudioMetrics:
         )
         unseen = heard["heldout"][_some(len(heldout.samples), len(values), rng)]
         scores += copy_scores(heard["values"], heard["train"], unseen)
-        return scores + level_scores(evaluation, values, heldout.samples, train.samples)
+        scores += level_scores(evaluation, values, heldout.samples, train.samples)
+        seconds = values.shape[-1] / heldout.rate
+        evaluation.attributes.extend(heard_attributes(hear, seconds, heard["train"], heard["values"]))
+        conditions = evaluation.train.conditions.items()
+        if others := [name for name, kind in conditions if isinstance(kind, ClassLabel) and name != self.label]:
+            rows = _some(len(train.samples), _TAUGHT, rng)
+            taught = features(heard["train"][rows]), {name: train.conditions[name][rows] for name in others}
+            add_classes(evaluation, taught, (reference, heldout.conditions), generated)
+        return scores
 
     def _classes(
         self, evaluation: Evaluation, values: Tensor, heard: dict[str, Tensor], heldout: _Real, train: _Real
@@ -143,6 +157,7 @@ class AudioMetrics:
         wanted = kind.collate(evaluation.conditions.get(self.label, [None] * len(values))).numpy()
         truth = heldout.conditions[self.label].numpy()
         predicted, real = (classify(model, heard[name]).predicted for name in ("values", "heldout"))
+        evaluation.attributes.append(Attribute(name=self.label, real=real, samples=predicted, classes=kind.names))
         scores = accuracy_scores(evaluation, kind, wanted, predicted, truth, real)
         if self.words:
             scores += word_scores(evaluation, self.words, kind.names, values, wanted, heldout.samples, truth)

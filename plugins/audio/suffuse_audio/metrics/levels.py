@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from suffuse.bias import Attribute
 from suffuse.data import Evaluation, Score
 
 __all__ = ["level_scores"]
@@ -17,8 +18,9 @@ _FULL_SCALE = 0.999
 
 
 def level_scores(evaluation: Evaluation, values: Tensor, heldout: Tensor, train: Tensor) -> list[Score]:
-    """Of sounds ``[N, C, T]``; quantiles of their levels are left among the details."""
+    """Of sounds ``[N, C, T]``; their levels are added to the attributes, quantiles of them to the details."""
     level, real, other = (_decibels(x.square().mean((1, 2)).sqrt()) for x in (values, heldout, train))
+    evaluation.attributes.append(Attribute(name="level (dB)", real=other, samples=level))
     evaluation.details["level"] = {
         "RMS in dB, quantiles 0.05 0.5 0.95": {
             name: np.quantile(x, [0.05, 0.5, 0.95]).round(2).tolist()

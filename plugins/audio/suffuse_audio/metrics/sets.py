@@ -11,20 +11,24 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from suffuse.data import Score
-from suffuse.metrics import frechet_distance, memorised_share, precision_recall_density_coverage
+from suffuse.metrics import (
+    frechet_distance,
+    memorised_share,
+    nearest_ratio,
+    precision_recall_density_coverage,
+    vendi_score,
+)
 
 __all__ = [
     "Features",
     "Floats",
     "copy_scores",
     "kernel_distance",
-    "nearest_ratio",
     "principal_components",
     "set_scores",
 ]
 
 _COMPONENTS = 64
-_ROWS = 256
 
 Floats: TypeAlias = NDArray[np.float64]
 Features: TypeAlias = Callable[[Tensor], Floats]
@@ -70,6 +74,14 @@ def set_scores(
             better="lower",
             about=f"the kernel distance over that of white noise at the level of real clips, {100 * worst:.4g}",
         ),
+        Score(
+            name="Vendi score",
+            value=vendi_score(generated - reference.mean(0)),
+            real=vendi_score(substitute - reference.mean(0)),
+            better="higher",
+            about=f"effective number of different samples (Friedman and Dieng 2023), by cosines of features less "
+            f"their held-out mean, in {space}; real: as many training clips as samples, {count}",
+        ),
     ]
     meanings = {
         "precision": f"share of samples within reach (the {k}th neighbour) of a held-out clip",
@@ -104,31 +116,13 @@ def copy_scores(values: Tensor, train: Tensor, unseen: Tensor) -> list[Score]:
         ),
         Score(
             name="nearest-neighbour ratio",
-            value=nearest_ratio(train, values),
-            real=nearest_ratio(train, unseen),
+            value=nearest_ratio(train, values, unseen),
+            real=1.0,
             better="higher",
-            about="median, over sounds, of the distance to the nearest real training clip over that to the second "
-            "nearest, in log-mel spectrograms: 0 for a copy, towards 1 for what is as near to many; "
-            f"real: {len(unseen)} held-out clips",
+            about=f"median distance, in log-mel spectrograms, from the nearest of {len(train)} real training clips, "
+            f"over that of {len(unseen)} held-out clips, which is 1 by definition; well below 1 means copying",
         ),
     ]
-
-
-def nearest_ratio(train: Tensor, x: Tensor) -> float:
-    """The median over ``x`` ``[M, ...]`` of the distance to the nearest of ``train`` ``[N, ...]`` over the second one.
-
-    Raises:
-        ValueError: fewer than two points to be near to, or none that are.
-    """
-    if len(train) < 2 or not len(x):
-        raise ValueError(f"{len(x)} points beside {len(train)}: at least one beside two is needed")
-    points = train.double().flatten(1)
-    ratios = []
-    for rows in torch.split(x.double().flatten(1), _ROWS):
-        near = torch.cdist(rows, points, compute_mode="donot_use_mm_for_euclid_dist").topk(2, 1, largest=False).values
-        # A copy of what is in the training twice is a copy too.
-        ratios.append(near[:, 0] / near[:, 1].clamp_min(1e-12))
-    return float(torch.cat(ratios).median())
 
 
 def kernel_distance(real: Floats, fake: Floats) -> float:
