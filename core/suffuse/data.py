@@ -382,24 +382,6 @@ class Decoder(ABC):
         """What is wrong with a decoded value, in a few words, such as that a graph is no molecule; None by default."""
         return None
 
-    def export(self, values: Sequence[Any], records: Sequence[Mapping[str, Any]], folder: Path) -> Sequence[int]:
-        """Write the samples of a finished part of ``suffuse sample`` into an empty folder; by default a file for each.
-
-        Override it where people expect one table or one archive of many samples. A run of any size comes in parts, each
-        of them written once, so that all files have to lie in the folder itself and to be complete when this returns.
-        ``samples.json`` beside them is not the decoder's to write.
-
-        Args:
-            values: decoded, those with a flaw too.
-            records: the provenance of each, with its number in the run under ``sample``.
-
-        Returns:
-            The numbers of the samples that were left out on purpose. Numbers never change for that.
-        """
-        for value, record in zip(values, records, strict=True):
-            self.save(value, folder / f"sample-{record['sample']:06d}{self.suffix}", record)
-        return ()
-
     def sheet(self, values: Sequence[Any], captions: Sequence[str], path: Path) -> None:
         """Write one overview of several values (for pictures: a contact sheet PNG) to ``path``."""
         samples.sheet(values, captions, path, self.draw)
@@ -419,7 +401,7 @@ class Session:
     """
 
     tables = False
-    """Whether samples go into tables of this session, in place of a file for each."""
+    """Whether samples go into tables of this session, in place of a file for each that the decoder saves."""
 
     def part(self) -> Part | None:
         """What is known of every sample beforehand; None for nothing.
@@ -451,6 +433,8 @@ class Session:
 
     def join(self, paths: Sequence[Path], folder: Path) -> list[str]:
         """The tables in ``folder`` out of all files that `write` made, in the order of samples; the names of the files.
+
+        Several processes may do it, or one again that was killed, and nobody may see which: nothing in them may differ.
 
         Raises:
             DataError: they cannot be written.
