@@ -215,8 +215,11 @@ def _diversity(good: Sequence[Facts], held: Sequence[Facts]) -> list[Score]:
 
 def _stereo(train: MoleculeSplit) -> dict[str, float]:
     """How many molecules of the file had stereo marks, which graphs have no place for."""
-    marked, read = train.library.facts["accepted_with_stereo"], max(1, train.library.facts["kept"])
-    return {"molecules of the data with stereo, dropped": marked, "share": round(marked / read, 4)}
+    library = train.library
+    return {
+        "molecules of the data with stereo, dropped": library.facts["accepted_with_stereo"],
+        "share": library.stereo,
+    }
 
 
 def _distances(good: Sequence[Facts], real: Sequence[Facts], substitute: Sequence[Facts]) -> list[Score]:

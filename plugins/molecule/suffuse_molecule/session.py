@@ -164,8 +164,11 @@ class MoleculeSession(Session):
         """
         from suffuse_molecule.results import write_part
 
-        marks = score(values, self._asked, self._processes, self._seconds)
-        write_part(marks, records, asked, self._asked, path)
+        # What was asked for and can be measured stands beside what was achieved.
+        named = dict.fromkeys((*self._asked.described, *(name for wishes in asked for name in wishes)))
+        described = tuple(name for name in named if name in DESCRIPTORS and name not in MEASURED)
+        looked = self._asked._replace(described=described)
+        write_part(score(values, looked, self._processes, self._seconds), records, asked, looked, path)
 
     def join(self, paths: Sequence[Path], folder: Path) -> list[str]:
         """``molecules.parquet``, ``.csv``, ``.sdf`` and ``.html``, ``summary.json``, perhaps ``stereoisomers.csv``.

@@ -87,6 +87,8 @@ class Workers:
         try:
             found = child.call(items, self._seconds + 0.05 * len(items))
             if isinstance(found, Lost):
+                if len(items) == 1:
+                    return [found]
                 singles = [child.call([item], self._seconds) for item in items]
                 return [each if isinstance(each, Lost) else each[0] for each in singles]
             return found

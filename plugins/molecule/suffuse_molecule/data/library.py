@@ -143,6 +143,11 @@ class Library:
         """The atom kinds of the molecules that are kept, in order."""
         return [int(each) for each in self.facts["codes"]]
 
+    @property
+    def stereo(self) -> float:
+        """The share of the molecules of the file, those with duplicates too, that had stereo marks."""
+        return round(int(self.facts["accepted_with_stereo"]) / max(1, len(self.parts)), 4)
+
     def sizes(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Atoms of some molecules."""
         starts = self._starts["atoms"]
