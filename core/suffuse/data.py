@@ -397,11 +397,11 @@ class Session:
     A plugin that has such settings registers a ``session`` under its own name, and lists them with their defaults in
     ``conf/session/NAME/own.yaml``; on the command line they are typed like the core's. It is called with the fields of
     the run and the settings and, where it has parameters of these names, with the ``decoder`` and with ``data``, a
-    function that opens the data of the run. By default it does nothing.
+    function that opens the data of the run. By default it does nothing. Where ``tables`` is true, samples go into tables,
+    or whatever people expect of many, by `write` and `join`, in place of a file for each from the decoder.
     """
 
     tables = False
-    """Whether samples go into tables of this session, in place of a file for each that the decoder saves."""
 
     def part(self) -> Part | None:
         """What is known of every sample beforehand; None for nothing.
@@ -431,10 +431,14 @@ class Session:
         """
         raise NotImplementedError
 
-    def join(self, paths: Sequence[Path], folder: Path) -> list[str]:
-        """The tables in ``folder`` out of all files that `write` made, in the order of samples; the names of the files.
+    def join(self, paths: Sequence[Path], folder: Path) -> None:
+        """The tables, in an empty folder, out of all files that `write` made.
 
-        Several processes may do it, or one again that was killed, and nobody may see which: nothing in them may differ.
+        It may be done again where a process was killed; so nothing in them may depend on when it is done, or by whom.
+
+        Args:
+            paths: of the files, in the order of samples.
+            folder: becomes a part of that of the request, once all is in it.
 
         Raises:
             DataError: they cannot be written.

@@ -95,9 +95,8 @@ class Numbers(Session):
         pairs = zip(records, asked, strict=True)
         path.write_text("".join(f"{record['sample']} {wish['label']}\n" for record, wish in pairs))
 
-    def join(self, paths: Sequence[Path], folder: Path) -> list[str]:
+    def join(self, paths: Sequence[Path], folder: Path) -> None:
         (folder / "numbers.txt").write_text("".join(path.read_text() for path in paths))
-        return ["numbers.txt"]
 
 
 def test_a_session_writes_tables_instead(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -165,8 +165,8 @@ class Tables:
         _mark_nearest(rows, train if search else None, processes)
         return cls([_ordered(row) for row in rows], summary, {} if train is None else _described(train, processes))
 
-    def write(self, folder: Path, rank: str = "", page: int = 0) -> list[str]:
-        """The files of a session; their names.
+    def write(self, folder: Path, rank: str = "", page: int = 0) -> None:
+        """The files of a session.
 
         Args:
             folder: of the files.
@@ -184,16 +184,12 @@ class Tables:
         entries = (_entry(row) for row in distinct if row["passes"] is not False)
         write_whole(folder / "molecules.sdf", "".join(entries))
         write_whole(folder / "summary.json", json.dumps(self.summary, indent=1) + "\n")
-        names = ["molecules.parquet", "molecules.csv", "molecules.sdf", "summary.json"]
         isomers = [{"sample": row["sample"], "smiles": each} for row in self.rows for each in row["isomers"]]
         if isomers:
             write_whole(folder / "stereoisomers.csv", _csv(isomers))
-            names.append("stereoisomers.csv")
         if page:
             text = render_page(distinct, self.summary, self.training, common, page, rank)
             write_whole(folder / "molecules.html", text)
-            names.append("molecules.html")
-        return names
 
 
 def told(summary: Mapping[str, Any]) -> str:

@@ -170,7 +170,7 @@ class MoleculeSession(Session):
         looked = self._asked._replace(described=described)
         write_part(score(values, looked, self._processes, self._seconds), records, asked, looked, path)
 
-    def join(self, paths: Sequence[Path], folder: Path) -> list[str]:
+    def join(self, paths: Sequence[Path], folder: Path) -> None:
         """``molecules.parquet``, ``.csv``, ``.sdf`` and ``.html``, ``summary.json``, perhaps ``stereoisomers.csv``.
 
         Raises:
@@ -179,9 +179,8 @@ class MoleculeSession(Session):
         from suffuse_molecule.results import Tables, told
 
         tables = Tables.of(paths, self._asked, self._data, self._nearest, self._processes)
-        names = tables.write(folder, self._rank, self._page)
+        tables.write(folder, self._rank, self._page)
         print(told(tables.summary), file=sys.stderr, flush=True)
-        return names
 
 
 def _check_pyarrow() -> None:
