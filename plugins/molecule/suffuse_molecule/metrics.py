@@ -44,7 +44,7 @@ class MoleculeMetrics:
         max_real: at most so many molecules of each real part are looked at, drawn at random.
         processes: that examine molecules; None is one for each core, 0 works in this process, without protection from
             molecules that hang or crash RDKit.
-        seconds: that one molecule may take.
+        seconds: of work that one molecule may take.
     """
 
     def __init__(

@@ -45,7 +45,7 @@ class MoleculeSession(Session):
         page: so many molecules are on the page at most; 0 writes none.
         nearest: whether the most similar training molecule of each is searched for.
         processes: that score molecules; None is one for each core, 0 works in this process.
-        seconds: that one molecule may take.
+        seconds: of work that one molecule may take.
 
     Raises:
         ConfigError: a scaffold that is none, or does not fit the run; an unknown filter or number.
