@@ -1,6 +1,7 @@
 """Many samples: memory and time of a hundred thousand beside those of a thousand, and a request that is killed again
 and again, by one process and by two that share it, beside one that nobody touched and one in parts of another size. The
-network is tiny and hardly trained, so that what is measured is all that happens around it."""
+network is tiny and hardly trained, so that what is measured is all that happens around it. Then ten thousand draws of
+molecules become tables with alerts, by a command that is killed twice, each time with a part half made."""
 
 from __future__ import annotations
 
@@ -15,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet
 import torch
 
 from benchmarks.harness import Bar, Findings, Options, Table
@@ -23,7 +25,10 @@ from benchmarks.lives import Life, preload
 __all__ = ["measure"]
 
 TINY = ["modality=image", "backbone=unet_tiny", "backbone.width=16", "trainer.steps=2", "callbacks=none"]
+MOLECULES = ["modality=molecule", "backbone=graph_transformer_tiny", "trainer.steps=300", "callbacks=none"]
 SHARD = 1000
+DEATHS = 2
+"""Of the request for molecules."""
 LIMIT = 1.05
 """Largest ratio of the memory of many to that of few."""
 
@@ -31,7 +36,7 @@ LIMIT = 1.05
 def measure(options: Options) -> Findings:
     """Sample, weigh, kill, count."""
     torch.set_num_threads(1)
-    preload(["image"])
+    preload(["image", "molecule"])
     place = options.runs / "many"
     shutil.rmtree(place, ignore_errors=True)
     run = place / "run"
@@ -44,6 +49,8 @@ def measure(options: Options) -> Findings:
     whole = found == list(range(many))
     wanted = 2 if options.quick else 25
     kills, same = killed(run, place, wanted, 400 if options.quick else 4_000)
+    count = 400 if options.quick else 10_000
+    drawn, valid, deaths = resumed(place, count)
     return Findings(
         bars=[
             Bar(promise=f"memory of {many:,} within 5 % of that of {few:,}", found=ratio, met=ratio <= LIMIT),
@@ -53,15 +60,26 @@ def measure(options: Options) -> Findings:
                 found=same,
                 met=same == 3,
             ),
+            Bar(
+                promise=f"{count:,} rows of molecules, killed twice and gone on with: every row as if never killed",
+                found=drawn,
+                met=drawn == count and deaths == DEATHS,
+            ),
         ],
         tables=[Table(title="Many samples", columns=("samples", "s", "samples a second", "MB at most"), rows=rows)],
-        settings={"run": " ".join(["suffuse train", *TINY]), "shard": SHARD, "kills": kills},
+        settings={
+            "run": " ".join(["suffuse train", *TINY]),
+            "run of molecules": " ".join(["suffuse train", *MOLECULES]),
+            "valid among the rows": valid,
+            "shard": SHARD,
+            "kills": kills,
+        },
     )
 
 
-def sample(run: Path, out: Path, n: int, shard: int) -> list[str]:
+def sample(run: Path, out: Path, n: int, shard: int, steps: int = 2) -> list[str]:
     """What is typed."""
-    more = ["sampler.steps=2", "compute_batch=100", "device=cpu"]
+    more = [f"sampler.steps={steps}", "compute_batch=100", "device=cpu"]
     return ["sample", f"run={run}", f"n={n}", f"shard={shard}", f"out={out}", *more]
 
 
@@ -115,6 +133,32 @@ def killed(run: Path, place: Path, wanted: int, n: int) -> tuple[int, int]:
     Life(sample(run, place / "other", n, n // 7), log).wait(600)
     content = manifest(place / "whole")["content"]
     return kills, sum(manifest(place / name)["content"] == content for name in ("one", "two", "other"))
+
+
+def resumed(place: Path, n: int) -> tuple[int, int, int]:
+    """How many rows of a table are what they are where nobody was killed, how many of them are valid, and how often the
+    command was killed while some parts were there and one was half made."""
+    run, log = place / "molecules", place / "molecules.log"
+    Life(["train", *MOLECULES, f"hydra.run.dir={run}"], log).wait(1200)
+    tables, deaths = {}, 0
+    for name, kills in (("rows-whole", 0), ("rows-killed", DEATHS)):
+        folder = place / name
+        words = [*sample(run, folder, n, n // 10, steps=20), "filters=[pains,brenk,lipinski]"]
+        for death in range(kills):
+            life = Life(words, log)
+            life.live(lambda: _halfway(folder, 2 + 3 * death), random.Random(0), most=0.0)  # noqa: B023 - called here
+            deaths += life.kill() and not (folder / "samples.json").exists()
+        Life(words, log).wait(3600)
+        lines = (folder / "molecules.csv").read_text(encoding="utf-8").splitlines()
+        table = pyarrow.parquet.read_table(folder / "molecules.parquet").to_pylist()
+        tables[name] = (manifest(folder)["content"], list(zip(lines[1:], table, strict=True)))
+    (content, rows), (same, again) = tables.values()
+    equal = sum(one == other for one, other in zip(rows, again, strict=True)) if content == same else 0
+    return equal, sum(row["valid"] for _, row in rows), deaths
+
+
+def _halfway(folder: Path, least: int) -> bool:
+    return _parts(folder) >= least and any(folder.glob(".unfinished/draft-*"))
 
 
 def _parts(folder: Path) -> int:

@@ -382,24 +382,6 @@ class Decoder(ABC):
         """What is wrong with a decoded value, in a few words, such as that a graph is no molecule; None by default."""
         return None
 
-    def export(self, values: Sequence[Any], records: Sequence[Mapping[str, Any]], folder: Path) -> Sequence[int]:
-        """Write the samples of a finished part of ``suffuse sample`` into an empty folder; by default a file for each.
-
-        Override it where people expect one table or one archive of many samples. A run of any size comes in parts, each
-        of them written once, so that all files have to lie in the folder itself and to be complete when this returns.
-        ``samples.json`` beside them is not the decoder's to write.
-
-        Args:
-            values: decoded, those with a flaw too.
-            records: the provenance of each, with its number in the run under ``sample``.
-
-        Returns:
-            The numbers of the samples that were left out on purpose. Numbers never change for that.
-        """
-        for value, record in zip(values, records, strict=True):
-            self.save(value, folder / f"sample-{record['sample']:06d}{self.suffix}", record)
-        return ()
-
     def sheet(self, values: Sequence[Any], captions: Sequence[str], path: Path) -> None:
         """Write one overview of several values (for pictures: a contact sheet PNG) to ``path``."""
         samples.sheet(values, captions, path, self.draw)
@@ -416,10 +398,12 @@ class Session:
     ``conf/session/NAME/own.yaml``; on the command line they are typed like the core's. It is called with the fields of
     the run and the settings and, where it has parameters of these names, with the ``decoder`` and with ``data``, a
     function that opens the data of the run. By default it does nothing.
+
+    Where ``tables`` is true, samples go into tables, or whatever people expect of many, by `write` and `join`, in place
+    of a file for each from the decoder.
     """
 
     tables = False
-    """Whether samples go into tables of this session, in place of a file for each."""
 
     def part(self) -> Part | None:
         """What is known of every sample beforehand; None for nothing.
@@ -449,8 +433,14 @@ class Session:
         """
         raise NotImplementedError
 
-    def join(self, paths: Sequence[Path], folder: Path) -> list[str]:
-        """The tables in ``folder`` out of all files that `write` made, in the order of samples; the names of the files.
+    def join(self, paths: Sequence[Path], folder: Path) -> None:
+        """The tables, in an empty folder, out of all files that `write` made.
+
+        It may be done again where a process was killed; so nothing in them may depend on when it is done, or by whom.
+
+        Args:
+            paths: of the files, in the order of samples.
+            folder: becomes a part of that of the request, once all is in it.
 
         Raises:
             DataError: they cannot be written.

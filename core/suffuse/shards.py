@@ -2,7 +2,8 @@
 
 A shard is a range of the samples, known beforehand. Its files are written to a hidden folder, flushed and renamed, and
 its manifest comes last: a shard is there when its manifest is. So whoever is killed leaves either a whole shard or one
-that is made again, and to go on is to repeat the command.
+that is made again, and to go on is to repeat the command. What is made of all shards together, if anything, comes after
+them in the same way, with the manifest of the whole.
 
 Processes divide the work by claims, files that only one of them can create. A claim counts as long as its owner lives,
 which its beat shows, a file that it touches now and then. Nothing but time depends on claims: a shard that two
@@ -19,7 +20,7 @@ import secrets
 import shutil
 import threading
 import time
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +41,7 @@ _LOOK = 0.5
 """Seconds between two looks at what other processes are making."""
 _WORK = ".unfinished"
 _MANIFEST = "samples.json"
-_COUNTS = ("count", "invalid", "filtered")
+_COUNTS = ("count", "invalid")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,16 +85,14 @@ class Shards:
         """Samples that are there, as far as is known."""
         return sum(part["count"] for part in self.made.values())
 
-    @property
-    def places(self) -> list[Path]:
-        """The folder of each shard, in order."""
-        return [self._place(number) for number in range(self.count)]
-
-    def todo(self) -> Generator[Shard, None, None]:
+    def todo(self, join: Callable[[Sequence[Path], Path], object] | None = None) -> Generator[Shard, None, None]:
         """The shards that are left for this process, one after another, until all are there.
 
         Each is to be given to `commit` before the next is asked for. Waits for what other processes have claimed. Close
         it, so that a claim does not outlive an error.
+
+        Args:
+            join: makes files of several shards together: from the folder of each, in order, into an empty one.
 
         Raises:
             RunError: the folder cannot be written.
@@ -114,7 +113,15 @@ class Shards:
                         self._release(number)
                 if busy:
                     time.sleep(_LOOK)
-            self._finish()
+            while self.count > 1 and not self._finished():
+                if not self._claim(self.count):
+                    time.sleep(_LOOK)
+                    continue
+                try:
+                    if not self._finished():
+                        self._finish(join)
+                finally:
+                    self._release(self.count)
 
     def commit(self, shard: Shard, part: Mapping[str, Any]) -> list[Path]:
         """Put the files of a shard in their place, and then its manifest: the header, ``part``, and the files.
@@ -125,17 +132,19 @@ class Shards:
         Raises:
             RunError: they cannot be written; the shard is not there then.
         """
-        place = self._place(shard.number)
+        return self._put(shard.draft, self._place(shard.number), part)
+
+    def _put(self, draft: Path, place: Path, part: Mapping[str, Any]) -> list[Path]:
         try:
-            files = {file.name: facts(file) for file in sorted(shard.draft.iterdir())}
+            files = {file.name: facts(file) for file in sorted(draft.iterdir())}
             manifest = {**self.header, **part, "files": files}
-            (shard.draft / _MANIFEST).write_text(json.dumps(manifest, indent=1, ensure_ascii=False), encoding="utf-8")
+            (draft / _MANIFEST).write_text(json.dumps(manifest, indent=1, ensure_ascii=False), encoding="utf-8")
             place.mkdir(exist_ok=True)
-            flush_all([shard.draft / name for name in (*files, _MANIFEST)])
+            flush_all([draft / name for name in (*files, _MANIFEST)])
             for name in files:
-                (shard.draft / name).replace(place / name)
+                (draft / name).replace(place / name)
             flush(place)
-            (shard.draft / _MANIFEST).replace(place / _MANIFEST)
+            (draft / _MANIFEST).replace(place / _MANIFEST)
             flush(place)
             return [place / name for name in files]
         except OSError as error:
@@ -181,13 +190,18 @@ class Shards:
         return _read(file)
 
     def _one(self, number: int) -> Iterator[Shard]:
+        with self._draft(number) as draft:
+            yield Shard(number=number, indices=self._range(number), draft=draft)
+
+    @contextmanager
+    def _draft(self, number: int) -> Iterator[Path]:
         draft = self._work / f"draft-{number}-{self._me}"
         try:
             draft.mkdir()
         except OSError as error:
             raise RunError(f"{draft}: cannot be made ({error.strerror})") from error
         try:
-            yield Shard(number=number, indices=self._range(number), draft=draft)
+            yield draft
         finally:
             shutil.rmtree(draft, ignore_errors=True)
 
@@ -202,16 +216,21 @@ class Shards:
         if number in self.made:
             return True
         place = self._place(number)
+        found = _whole(place)
         try:
-            found = json.loads((place / _MANIFEST).read_text(encoding="utf-8"))
-            if not found["files"].keys() <= set(os.listdir(place)):
-                return False
             counts = {key: int(found[key]) for key in _COUNTS}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError):
             return False
         first = int(self._range(number)[0])
         self.made[number] = {"folder": place.name, "first": first, **counts, **facts(place / _MANIFEST)}
         return True
+
+    def _finished(self) -> bool:
+        """Whether the manifest of all these shards is there, and the files that it lists are."""
+        return _whole(self.folder).get("shards") == self._parts()
+
+    def _parts(self) -> list[dict[str, Any]]:
+        return [self.made[number] for number in range(self.count)]
 
     def _claim(self, number: int) -> bool:
         """Whether a shard is ours now."""
@@ -286,14 +305,15 @@ class Shards:
         elif os.listdir(self.folder) == [_WORK]:  # nothing was made
             shutil.rmtree(self.folder)
 
-    def _finish(self) -> None:
-        if self.count > 1:
-            parts = [self.made[number] for number in range(self.count)]
-            manifests = (_read(self._place(number) / _MANIFEST) for number in range(self.count))
-            samples = (sample["sha256"] for manifest in manifests for sample in manifest["samples"])
-            totals = {key: sum(part[key] for part in parts) for key in _COUNTS}
-            manifest = {**self.header, **totals, "content": content(samples), "shards": parts}
-            write_json(self.folder / _MANIFEST, manifest)
+    def _finish(self, join: Callable[[Sequence[Path], Path], object] | None) -> None:
+        places = [self._place(number) for number in range(self.count)]
+        samples = (sample["sha256"] for place in places for sample in _read(place / _MANIFEST)["samples"])
+        totals = {key: sum(part[key] for part in self._parts()) for key in _COUNTS}
+        part = {**totals, "content": content(samples), "shards": self._parts()}
+        with self._draft(self.count) as draft:
+            if join is not None:
+                join(places, draft)
+            self._put(draft, self.folder, part)
 
 
 def content(samples: Iterable[str]) -> str:
@@ -302,6 +322,15 @@ def content(samples: Iterable[str]) -> str:
     for sample in samples:
         digest.update(bytes.fromhex(sample))
     return digest.hexdigest()
+
+
+def _whole(place: Path) -> dict[str, Any]:
+    """The manifest of a folder; nothing where it cannot be read, or a file that it lists is missing."""
+    try:
+        found = json.loads((place / _MANIFEST).read_text(encoding="utf-8"))
+        return dict(found) if found["files"].keys() <= set(os.listdir(place)) else {}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
 
 
 def _text(file: Path) -> str | None:

@@ -16,6 +16,9 @@ import torch
 
 from suffuse.cli import main
 from suffuse.commands.sample import _fingerprint
+from suffuse.data import Session
+from suffuse.disk import sha256
+from suffuse.model import Model
 from suffuse_image.decoder import Pixels
 from tiny_graph import FIELDS, graph_model
 
@@ -77,29 +80,40 @@ def test_another_request_into_the_same_folder(trained: Path, whole: Path, capsys
     assert sorted(path.name for path in whole.iterdir()) == before
 
 
-def test_a_decoder_may_export_otherwise(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One table for each part, without what is flawed; the numbers of the samples stay."""
+class Numbers(Session):
+    """What a plugin may write in place of a file for each sample: here the numbers of the samples, in one list."""
 
-    def export(
-        self: Pixels, values: Sequence[Any], records: Sequence[Mapping[str, Any]], folder: Path
-    ) -> Sequence[int]:
-        out = [record["sample"] for record in records if record["sample"] % 3 == 0]
-        rows = [f"{record['sample']}\n" for record in records if record["sample"] % 3]
-        (folder / "table.csv").write_text("".join(rows))
-        return out
+    tables = True
 
-    monkeypatch.setattr(Pixels, "export", export)
+    def write(
+        self,
+        values: Sequence[Any],
+        records: Sequence[Mapping[str, Any]],
+        asked: Sequence[Mapping[str, Any]],
+        path: Path,
+    ) -> None:
+        pairs = zip(records, asked, strict=True)
+        path.write_text("".join(f"{record['sample']} {wish['label']}\n" for record, wish in pairs))
+
+    def join(self, paths: Sequence[Path], folder: Path) -> None:
+        (folder / "numbers.txt").write_text("".join(path.read_text() for path in paths))
+
+
+def test_a_session_writes_tables_instead(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of all samples, whatever the size of the parts, listed with its SHA-256; and the files of none."""
+    monkeypatch.setattr(Model, "session", lambda self, own: Numbers())
     monkeypatch.setattr(Pixels, "flaw", lambda self, value: "too bright" if value.mean() > 128 else None)
-    assert main(command(trained, tmp_path / "o", "shard=200")) == 0
-    found = manifest(tmp_path / "o")
-    assert (found["count"], found["filtered"]) == (N, N // 3)
-    flaws = 0
-    for number, part in enumerate(found["shards"]):
-        folder = tmp_path / "o" / part["folder"]
-        rows = [int(row) for row in (folder / "table.csv").read_text().split()]
-        assert rows == [index for index in range(200 * number, 200 * number + 200) if index % 3]
-        flaws += sum(sample.get("flaw") == "too bright" for sample in manifest(folder)["samples"])
-    assert found["invalid"] == flaws
+    found = {}
+    for shard in (N, 200):
+        assert main(command(trained, tmp_path / f"{shard}", f"shard={shard}")) == 0
+        found[shard] = manifest(tmp_path / f"{shard}")
+        table = tmp_path / f"{shard}" / "numbers.txt"
+        assert [line.split()[0] for line in table.read_text().splitlines()] == [str(index) for index in range(N)]
+        assert found[shard]["files"]["numbers.txt"]["sha256"] == sha256(table)
+        assert not list(tmp_path.glob(f"{shard}/**/sample-*"))
+    assert found[N]["files"]["numbers.txt"] == found[200]["files"]["numbers.txt"]
+    flaws = sum("flaw" in sample for sample in found[N]["samples"])
+    assert found[N]["invalid"] == found[200]["invalid"] == flaws
 
 
 def test_padding_is_no_part_of_a_sample() -> None:

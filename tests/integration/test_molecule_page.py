@@ -35,6 +35,7 @@ def rows() -> list[dict[str, Any]]:
                 "logp": Crippen.MolLogP(mol),
                 "sa": 2.0,
                 "mw": 46.0,
+                "rings": mol.GetRingInfo().NumRings(),
                 "tanimoto": None,
                 "novel": place != 1,
                 "passes": place != 2,
@@ -74,6 +75,27 @@ def test_it_fits_and_complains_of_nothing(browser: Browser, width: int) -> None:
     assert [event for event in browser.events if event["method"] in wrong] == []
     asked = [e["params"]["request"]["url"] for e in browser.events if e["method"] == "Network.requestWillBeSent"]
     assert all(url.startswith(("file:", "data:")) for url in asked)
+
+
+def test_controls_have_their_labels_beside_them_in_one_line(browser: Browser) -> None:
+    """On a phone, too, where what sticks to the top would cover a third of the grid."""
+    browser.show_as(390, "light")
+    controls = "[...document.querySelectorAll('#controls input, #controls select')]"
+    assert browser.run(f"{controls}.map(each => each.labels.length)") == [1] * 8
+    boxes = "[...document.querySelectorAll('#controls label')].map(each => each.getBoundingClientRect())"
+    assert max(browser.run(f"{boxes}.map(box => box.height)")) < 48
+    assert max(browser.run(f"{boxes}.map(box => box.right)")) <= 390
+    assert browser.run("getComputedStyle(document.getElementById('controls')).position") == "static"
+    browser.show_as(1400, "light")
+    assert browser.run("getComputedStyle(document.getElementById('controls')).position") == "sticky"
+
+
+def test_a_number_that_cards_do_not_show_is_shown_when_they_are_sorted_by_it(browser: Browser) -> None:
+    first = "document.querySelector('#grid li').innerText"
+    put(browser, "sort", "rings")
+    assert ", rings 0" in browser.run(first)
+    put(browser, "sort", "sample")
+    assert "rings" not in browser.run(first)
 
 
 def test_it_is_sorted(browser: Browser) -> None:

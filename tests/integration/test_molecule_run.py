@@ -1,15 +1,23 @@
-"""A run of molecules from the embedded data: trained, read back from its checkpoint, sampled, scored and reported."""
+"""A run of molecules from the embedded data: trained, read back from its checkpoint, sampled, scored and reported;
+killed on the way, and the same."""
 
 from __future__ import annotations
 
 import csv
 import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 pytest.importorskip("rdkit")
 
+import pyarrow.parquet
 from rdkit import Chem
 
 import suffuse
@@ -72,6 +80,47 @@ def test_a_screen_around_a_scaffold_with_guidance(run: Path, tmp_path: Path) -> 
     again = sample(suffuse.compose(*words, f"out={tmp_path / 'two'}", command="sample"))
     assert (again / "molecules.csv").read_text() == (folder / "molecules.csv").read_text()
     assert taught.stat().st_mtime_ns == before
+
+
+def killed(words: Sequence[str], out: Path, least: int) -> None:
+    """A command that dies by SIGKILL when so many shards are there and another is half made."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen([sys.executable, "-m", "suffuse", "sample", *words], env=environment)
+    try:
+        while len(list(out.glob("shard-*/samples.json"))) < least or not list(out.glob(".unfinished/draft-*")):
+            assert process.poll() is None
+            time.sleep(0.005)
+    finally:
+        process.kill()
+        process.wait()
+    assert not (out / "samples.json").exists()
+
+
+def contents(out: Path) -> dict[str, Any]:
+    """All that a request has made, without the time of it, which is in the records."""
+    return {
+        "files": sorted(str(path.relative_to(out)) for path in out.rglob("*")),
+        "content": json.loads((out / "samples.json").read_text())["content"],
+        "parquet": pyarrow.parquet.read_table(out / "molecules.parquet").to_pylist(),
+        **{name: (out / name).read_bytes() for name in ("molecules.csv", "molecules.html", "summary.json")},
+    }
+
+
+@pytest.mark.slow
+def test_killed_twice_and_repeated_the_tables_are_the_same(run: Path, tmp_path: Path) -> None:
+    """On the real command line, at moments when some shards are there and one is half made."""
+    more = ["n=48", "shard=8", "condition.logp=0..2", "filters=[brenk]", "stereoisomers=2", "processes=0"]
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    sample(suffuse.compose(f"run={run}", *more, f"out={whole}", command="sample"))
+    for least in (2, 4):
+        killed([f"run={run}", *more, f"out={out}"], out, least)
+    sample(suffuse.compose(f"run={run}", *more, f"out={out}", command="sample"))
+    found = contents(out)
+    assert found == contents(whole)
+    assert [row["sample"] for row in found["parquet"]] == list(range(48))
+    assert len({json.dumps({**row, "sample": 0}) for row in found["parquet"]}) > 24
+    listed = json.loads((out / "samples.json").read_text())["files"]
+    assert {"molecules.csv", "molecules.parquet", "molecules.sdf", "molecules.html"} <= listed.keys()
 
 
 @pytest.mark.slow

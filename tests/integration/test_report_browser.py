@@ -148,7 +148,7 @@ def test_the_check_itself_sees_errors(browser: Browser, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [400, 1400])
+@pytest.mark.parametrize("width", [390, 1400])
 def test_it_reads_well(browser: Browser, page: Path, width: int, scheme: str) -> None:
     browser.show_as(width, scheme)
     browser.open(page)
@@ -166,7 +166,7 @@ def test_it_reads_well(browser: Browser, page: Path, width: int, scheme: str) ->
     assert faint == []
 
 
-@pytest.mark.parametrize("width", [400, 1400])
+@pytest.mark.parametrize("width", [390, 1400])
 def test_the_curves_can_be_seen(browser: Browser, page: Path, width: int) -> None:
     browser.show_as(width, "light")
     browser.open(page)
@@ -213,10 +213,10 @@ def test_long_words_do_not_widen_the_page(browser: Browser, tmp_path: Path) -> N
     )
     path = tmp_path / "long.html"
     path.write_text(render(report), encoding="utf-8")
-    browser.show_as(400, "light")
+    browser.show_as(390, "light")
     browser.open(path)
     browser.run("document.querySelector('details').open = true")
-    assert browser.run("document.scrollingElement.scrollWidth") <= 400
+    assert browser.run("document.scrollingElement.scrollWidth") <= 390
 
 
 def test_paper_is_white_and_whole(browser: Browser, page: Path) -> None:

@@ -248,6 +248,8 @@ def test_the_table_of_rejections_counts_every_row(tmp_path: Path, capsys: pytest
 def test_atoms_sizes_and_stereo_are_told(tmp_path: Path) -> None:
     table = facts(source(tmp_path, ["C[C@H](N)O", "CC", "CCl"]))
     assert table["accepted_with_stereo"] == 1
+    both = source(tmp_path, ["C[C@H](N)O", "C[C@@H](N)O", "CC", "CCl"])
+    assert both.train.library.stereo == 0.5  # of those that were read, though one is the other without its marks
     assert table["atoms"] == {"C": 3, "N": 1, "O": 1, "Cl": 1}
     assert table["sizes"] == {"2": 2, "4": 1}
 
@@ -518,6 +520,24 @@ def test_a_missing_or_damaged_file_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(DataError) as error:
         Smiles(path=tmp_path / "a.smi.gz", **plain(tmp_path))
     assert "to its end" in one_line(error)
+
+
+def test_a_block_of_thousands_of_atoms_is_left_out() -> None:
+    block = Chem.MolToMolBlock(Chem.MolFromSmiles("C" * 5000), includeStereo=False, forceV3000=True)
+    with pytest.raises(Unfit, match="too_large"):
+        prepare(block, "sdf", Standard(max_atoms=1000))
+
+
+def test_a_text_that_hangs_the_parser_costs_its_own_time_alone(tmp_path: Path) -> None:
+    """Short enough to be read, with five hundred rings through each other, whose smallest nobody finds in time."""
+    count = 500
+    marks = [f"%({place + 1})" for place in range(2 * count)]
+    ends = [marks[place] for place in np.random.default_rng(0).permutation(2 * count)]
+    pairs = [*zip(marks[::2], marks[1::2], strict=True), *zip(ends[::2], ends[1::2], strict=True)]
+    knot = "".join(f"C{first}{second}" for first, second in pairs)
+    data = source(tmp_path, ["CCO", knot, "CCN"], processes=1, seconds=1.0, max_atoms=1000, max_bad_share=0.5)
+    assert sorted(everything(data)) == ["CCN", "CCO"]
+    assert facts(data)["left_out"]["timeout"]["first"][0]["line"] == 2
 
 
 def test_a_hostile_line_is_passed_over(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from molecule_files import SMILES, one_line, source, untrained
 from rdkit import Chem
 
 from suffuse.commands.tasks import Job, prepare
+from suffuse.conditions import Scalar
 from suffuse.errors import ConfigError
 from suffuse.model import Model
 from suffuse.settings import check
@@ -26,18 +28,18 @@ from suffuse_molecule.workers import Lost
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
     chains = [f"{'C' * length}{end}" for length in range(1, 12) for end in ("O", "N", "F")]
-    return untrained(source(tmp_path_factory.mktemp("scaffolds"), [*SMILES, *chains], heldout=0.1))
+    return untrained(source(tmp_path_factory.mktemp("scaffolds"), [*SMILES, *chains], heldout=0.1, descriptors="logp"))
 
 
 def job(model: Model, n: int = 12, **settings: Any) -> Job:
-    core = {key: settings.pop(key) for key in ("size", "task", "input", "resample") if key in settings}
+    core = {key: settings.pop(key) for key in ("size", "task", "input", "resample", "condition") if key in settings}
     config = check("sample", {"run": "r", "n": n, **core, "own": {"processes": 0, **settings}})
     return prepare(config, model, model.recipe())
 
 
 def drawn(model: Model, **settings: Any) -> list[Molecule]:
     made = job(model, **settings)
-    state = model.draw(made.indices, made.asked, model.recipe(), compute_batch=4, **made.draw)
+    state = model.draw(made.indices, made.asked(made.indices), model.recipe(), compute_batch=4, **made.draw)
     return model.decoder.decode(state)
 
 
@@ -99,8 +101,10 @@ def test_one_atom_can_link_two_fragments(model: Model) -> None:
 def test_a_draw_is_the_same_beside_others(model: Model) -> None:
     whole = job(model, scaffold="C1CC(*)C1")
     recipe = model.recipe()
-    all_of_them = model.decoder.decode(model.draw(range(12), {}, recipe, compute_batch=4, **whole.draw))
-    part = model.decoder.decode(model.draw([7, 2], {}, recipe, compute_batch=4, **whole.draw))
+    all_of_them = model.decoder.decode(
+        model.draw(range(12), whole.asked(range(12)), recipe, compute_batch=4, **whole.draw)
+    )
+    part = model.decoder.decode(model.draw([7, 2], whole.asked([7, 2]), recipe, compute_batch=4, **whole.draw))
     for value, index in zip(part, (7, 2), strict=True):
         assert np.array_equal(value.atoms, all_of_them[index].atoms)
         assert np.array_equal(value.bonds, all_of_them[index].bonds)
@@ -160,6 +164,9 @@ def test_hydrogens_of_a_scaffold_are_atoms_where_all_are() -> None:
         ({"resample": {"repeats": 3}}, ["resample.repeats"]),
         ({"scaffold": "C*", "task": "vary", "input": "x.sdf"}, ["scaffold=C*", "task=vary"]),
         ({"scaffold": "C" * 5000}, ["too long"]),
+        ({"condition": {"logd": 2}}, ["condition.logd", "no such condition", "did you mean 'logp'"]),
+        ({"condition": {"logp": "4..2"}}, ["condition.logp=4..2", "swapped", "2..4"]),
+        ({"condition": {"logp": "high"}}, ["condition.logp=high", "not a finite number"]),
     ],
 )
 def test_what_does_not_fit_is_one_line(model: Model, settings: dict[str, Any], parts: list[str]) -> None:
@@ -168,6 +175,15 @@ def test_what_does_not_fit_is_one_line(model: Model, settings: dict[str, Any], p
     text = one_line(error)
     assert all(part in text for part in parts), text
     assert len(text) < 400
+
+
+@pytest.mark.parametrize("typed", [40, "30..", "..-30"])
+def test_a_target_beyond_the_training_data_is_warned_of_with_their_range(model: Model, typed: int | str) -> None:
+    known = model.conditions["logp"]
+    assert isinstance(known, Scalar)
+    span = f"{known.quantiles[0]:.4g} to {known.quantiles[-1]:.4g}"
+    with pytest.warns(UserWarning, match=rf"condition\.logp={re.escape(str(typed))}: the training data had {span}"):
+        job(model, condition={"logp": typed})
 
 
 def test_a_scaffold_is_read_where_it_can_do_no_harm(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,11 +20,11 @@ pytest.importorskip("rdkit")
 
 from molecule_files import SMILES, one_line, source
 from rdkit import Chem, DataStructs
-from rdkit.Chem import QED, Crippen, rdFingerprintGenerator
+from rdkit.Chem import QED, Crippen, rdFingerprintGenerator, rdMolDescriptors
 
 from suffuse.data import DataSource
 from suffuse.errors import ConfigError, DataError
-from suffuse_molecule import neighbours
+from suffuse_molecule import neighbours, scoring
 from suffuse_molecule.alerts import alerts_of
 from suffuse_molecule.data.smiles import Smiles
 from suffuse_molecule.decoder import Graph
@@ -36,6 +36,7 @@ from suffuse_molecule.neighbours import nearest, unpack
 from suffuse_molecule.page import histogram, render_page
 from suffuse_molecule.scoring import Asked, score, score_all
 from suffuse_molecule.session import MoleculeSession
+from suffuse_molecule.workers import Lost
 
 DRAWN = ("c1ccccc1O", "CCO", "OCC", "CC(=O)Cl", "O=C1C=CC(=O)C=C1", "NC(C)C(=O)O")
 """New, in training, its copy, with an alert of Brenk, with one of PAINS, with a stereo centre."""
@@ -85,8 +86,7 @@ def written(
     for start, end in zip(ends, ends[1:], strict=False):
         paths.append(folder / f"part-{start}")
         made.write(values[start:end], [about(i) for i in range(start, end)], known[start:end], paths[-1])
-    names = made.join(paths[::-1], folder)
-    assert all((folder / name).is_file() for name in names)
+    made.join(paths[::-1], folder)
     rows: list[dict[str, Any]] = pyarrow.parquet.read_table(folder / "molecules.parquet").to_pylist()
     return rows
 
@@ -159,6 +159,14 @@ def test_what_was_asked_stands_beside_what_was_achieved(data: Smiles, tmp_path: 
     assert "gap" not in found
 
 
+def test_what_is_asked_for_is_measured_though_no_table_has_it(data: Smiles, tmp_path: Path) -> None:
+    values = molecules()
+    rows = written(session(data), values, tmp_path, [{"fraction_csp3": 0.5}] * len(values), cuts=[2])
+    for row, text in zip(rows, DRAWN, strict=True):
+        assert row["fraction_csp3"] == pytest.approx(rdMolDescriptors.CalcFractionCSP3(Chem.MolFromSmiles(text)))
+    assert "fraction_csp3" in json.loads((tmp_path / "summary.json").read_text())["asked"]
+
+
 def test_the_csv_says_the_same_and_the_sdf_has_the_record(data: Smiles, tmp_path: Path) -> None:
     rows = written(session(data), [*molecules(), *broken()], tmp_path)
     with (tmp_path / "molecules.csv").open(newline="") as file:
@@ -192,12 +200,46 @@ def test_conformers_lie_in_space_and_failures_are_told(data: Smiles, tmp_path: P
         assert mol.GetNumAtoms() > mol.GetNumHeavyAtoms()
 
 
+@pytest.mark.parametrize("hard", ["conformers", "isomers"])
+def test_what_is_hard_to_fold_or_to_list_stays_valid(monkeypatch: pytest.MonkeyPatch, hard: str) -> None:
+    """It is looked at again without what took too long; what hangs without it has that as its reason."""
+    values, whole = molecules(["CCO", "CCN", "NC(C)O"]), scoring._score
+
+    def losing(graphs: Any, asked: Asked, *rest: Any) -> list[Any]:
+        marks = whole(graphs, asked, *rest)
+        hanging = {"CCO", "CCN"} if getattr(asked, hard) else {"CCO"}
+        return [Lost("timeout") if mark.smiles in hanging else mark for mark in marks]
+
+    monkeypatch.setattr(scoring, "_score", losing)
+    marks = score(values, Asked(False, (), True, 4), 0, 1.0)
+    assert [mark.reason for mark in marks] == ["timeout", None, None]
+    assert [mark.conformer for mark in marks] == ["", "not embedded: timeout", "ok"]
+    assert [len(mark.isomers) for mark in marks] == [0, 1 if hard == "conformers" else 0, 2]
+    assert score(values[1:2], Asked(False), 0, 1.0)[0].conformer == ""
+
+
+@pytest.mark.slow
+def test_a_chain_that_is_never_embedded_is_a_row_in_the_plane(data: Smiles, tmp_path: Path) -> None:
+    """Three hundred carbons: RDKit would look for their places for hours."""
+    rows = written(session(data, conformers=True, processes=1, seconds=4.0), molecules(["C" * 300]), tmp_path)
+    assert (rows[0]["valid"], rows[0]["conformer"]) == (True, "not embedded: timeout")
+    assert json.loads((tmp_path / "summary.json").read_text())["conformers"] == {"not embedded: timeout": 1}
+    (mol,) = Chem.SDMolSupplier(str(tmp_path / "molecules.sdf"))
+    assert not mol.GetConformer().Is3D()
+
+
 def test_stereoisomers_are_listed(data: Smiles, tmp_path: Path) -> None:
-    rows = written(session(data, stereoisomers=8), molecules(["NC(C)C(=O)O", "CCO", "CC(O)C(O)C"]), tmp_path)
-    assert [row["stereoisomers"] for row in rows] == [2, 1, 3]
+    """Of centres and of double bonds, without the mirror image of what is its own."""
+    texts = ["NC(C)C(=O)O", "CCO", "CC(O)C(O)C", "CC=CC", "CC(F)C(F)C(F)C(F)C(F)CCl"]
+    rows = written(session(data, stereoisomers=8), molecules(texts), tmp_path)
+    assert [row["stereoisomers"] for row in rows] == [2, 1, 3, 2, 8]
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["stereoisomers"] == {"listed": 16, "molecules": 5, "several": 4, "at_limit": 1}
+    assert summary["training_stereo"] == 0
     with (tmp_path / "stereoisomers.csv").open(newline="") as file:
         lines = list(csv.DictReader(file))
     assert sorted(line["smiles"] for line in lines[:2]) == ["C[C@@H](N)C(=O)O", "C[C@H](N)C(=O)O"]
+    assert {"C/C=C/C", "C/C=C\\C"} <= {line["smiles"] for line in lines}
 
 
 # The nearest training molecule

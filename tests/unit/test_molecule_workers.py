@@ -40,6 +40,13 @@ def test_one_item_has_a_process_of_its_own() -> None:
     assert alone(TASK, "hang", seconds=1.0) == "timeout"
 
 
+def test_a_busy_machine_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clock counts work. Only a child that would sleep for ever is ended by the time that goes by."""
+    assert alone(TASK, "nap", seconds=0.3) == "nap"
+    monkeypatch.setattr("suffuse_molecule.workers._PATIENCE", 1.0)
+    assert alone(TASK, "nap", seconds=0.3) == "timeout"
+
+
 def test_few_chunks_are_read_ahead() -> None:
     """A file of millions of lines must not be read before it is worked on."""
     read = 0

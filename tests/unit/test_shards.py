@@ -39,18 +39,31 @@ def write(shard: Shard) -> dict[str, Any]:
     for index in shard.indices:
         (shard.draft / f"sample-{index:06d}.txt").write_text(f"{index}" * 50)
     samples = [{"index": index, "sha256": digest(index)} for index in shard.indices]
-    counts = {"count": len(samples), "invalid": sum(index % 5 == 0 for index in shard.indices), "filtered": 0}
+    counts = {"count": len(samples), "invalid": sum(index % 5 == 0 for index in shard.indices)}
     return {**counts, "content": content(map(digest, shard.indices)), "samples": samples}
+
+
+def together(places: Sequence[Path], draft: Path) -> None:
+    """What is made of all shards: one file of all of theirs."""
+    lines = [file.read_text() for place in places for file in sorted(place.glob("sample-*.txt"))]
+    (draft / "all.csv").write_text("\n".join(lines))
 
 
 class StopError(Exception):
     """Something went wrong on the way."""
 
 
-def make(folder: Path, size: int = 6, pause: float = 0.0, stop: int = -1, **settings: Any) -> list[int]:
+def make(
+    folder: Path,
+    size: int = 6,
+    pause: float = 0.0,
+    stop: int = -1,
+    join: Callable[[Sequence[Path], Path], None] = together,
+    **settings: Any,
+) -> list[int]:
     """All that is left. Returns the numbers of the shards that this process made."""
     request, numbers = opened(folder, size, **settings), []
-    with closing(request.todo()) as todo:
+    with closing(request.todo(join)) as todo:
         for shard in todo:
             if shard.number == stop:
                 raise StopError
@@ -95,6 +108,9 @@ def test_a_large_one_comes_in_parts(tmp_path: Path, size: int) -> None:
         file = tmp_path / "o" / part["folder"] / "samples.json"
         assert part["sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
     assert sum(name.endswith(".txt") for name in names(tmp_path / "o")) == 20
+    whole = "\n".join(f"{index}" * 50 for index in range(20)).encode()
+    assert (tmp_path / "o" / "all.csv").read_bytes() == whole
+    assert found["files"] == {"all.csv": {"size": len(whole), "sha256": hashlib.sha256(whole).hexdigest()}}
 
 
 def test_any_indices_keep_their_numbers(tmp_path: Path) -> None:
@@ -118,6 +134,31 @@ def test_repeating_makes_what_is_missing(tmp_path: Path) -> None:
     unchanged = {name for name in before if name.startswith(("shard-000001", "shard-000003"))}
     assert all(after[name] == before[name] for name in unchanged)
     assert manifest(tmp_path / "o")["content"] == WHOLE
+
+
+def test_what_is_made_of_all_is_made_once(tmp_path: Path) -> None:
+    """After an error, too; and anew where it was taken away."""
+    folder, calls = tmp_path / "o", []
+
+    def fail(places: Sequence[Path], draft: Path) -> None:
+        (draft / "all.csv").write_text("half")
+        raise StopError
+
+    def counted(places: Sequence[Path], draft: Path) -> None:
+        calls.append(len(places))
+        together(places, draft)
+
+    with pytest.raises(StopError):
+        make(folder, join=fail)
+    assert not {"samples.json", "all.csv"} & names(folder)
+    assert not [name for name in names(folder) if "claim" in name or "draft" in name]
+    for _ in range(2):
+        assert make(folder, join=counted) == []
+    assert calls == [4]
+    (folder / "all.csv").unlink()
+    assert make(folder, join=counted) == []
+    assert calls == [4, 4]
+    assert (folder / "all.csv").is_file()
 
 
 @pytest.mark.parametrize("finished", [True, False])

@@ -7,12 +7,17 @@ import time
 
 
 def work(items: list[object], extra: int = 0) -> list[object]:
-    """Doubles numbers; ``hang`` sleeps for a minute, ``die`` ends the process, ``fail`` is a mistake of ours."""
-    if "hang" in items:
-        time.sleep(60)
+    """Doubles numbers; ``hang`` works for ever, ``die`` ends the process, ``fail`` is a mistake of ours.
+
+    ``nap`` waits a second, as where a machine has other things to do.
+    """
+    while "hang" in items:
+        pass
+    if "nap" in items:
+        time.sleep(1)
     if "die" in items:
         os._exit(11)
     if "fail" in items:
         raise KeyError("a mistake")
     print("to standard output, where answers go")
-    return [2 * item + extra for item in items]  # type: ignore[operator]
+    return [item if item == "nap" else 2 * item + extra for item in items]  # type: ignore[operator]

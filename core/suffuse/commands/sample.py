@@ -60,7 +60,8 @@ def sample(config: dict[str, Any], directory: Path | None = None) -> Path:
     common = provenance(run, model, recipe, config["seed"], shards.header["made"])
     total = len(job.indices)
     try:
-        with Progress(total, "sample") as progress, closing(shards.todo()) as todo:
+        join = partial(_join, job) if job.session.tables else None
+        with Progress(total, "sample") as progress, closing(shards.todo(join)) as todo:
             for shard in todo:
                 told = partial(_tell, progress, shards.done)
                 made = _make(shard, config, job, model, recipe, common, told, shards.count == 1)
@@ -73,8 +74,6 @@ def sample(config: dict[str, Any], directory: Path | None = None) -> Path:
         if folder.exists():
             print(f"stopped; the same command with out={folder} goes on", file=sys.stderr)
         raise
-    if job.session.tables and shards.count > 1:
-        job.session.join([place / _ROWS for place in shards.places], folder)
     found = f" and {job.before} to find the noise" if job.before else ""
     print(f"{total} samples, {job.evaluations} network evaluations each{found}, in {folder}", file=sys.stderr)
     return folder
@@ -86,6 +85,10 @@ class _Made(NamedTuple):
     values: Sequence[Any]
     words: Sequence[str]
     part: dict[str, Any]
+
+
+def _join(job: Job, places: Sequence[Path], draft: Path) -> None:
+    job.session.join([place / _ROWS for place in places], draft)
 
 
 def _tell(progress: Progress, before: int, done: int) -> None:
@@ -102,7 +105,7 @@ def _make(
     told: Callable[[int], None],
     whole: bool,
 ) -> _Made:
-    """Draw a shard, the only one if ``whole``, and export it to its draft."""
+    """Draw a shard, the only one if ``whole``, and write its files to its draft."""
     asked = job.asked(shard.indices)
     state = model.draw(
         shard.indices,
@@ -118,7 +121,6 @@ def _make(
         values = [job.join(value) for value in values]
     words = captions(model.conditions, asked, len(shard.indices))
     records = [{**common, "sample": index, "asked": word} for index, word in zip(shard.indices, words, strict=True)]
-    left_out: Sequence[int] = ()
     if job.session.tables:
         wishes = [{name: each[row] for name, each in asked.items()} for row in range(len(values))]
         rows = shard.draft / _ROWS
@@ -127,7 +129,8 @@ def _make(
             job.session.join([rows], shard.draft)
             rows.unlink()
     else:
-        left_out = model.decoder.export(values, records, shard.draft)
+        for value, record in zip(values, records, strict=True):
+            model.decoder.save(value, shard.draft / f"sample-{record['sample']:06d}{model.decoder.suffix}", record)
     if shard.number == 0 and len(values) > 1:
         model.decoder.sheet(values[:100], words[:100], shard.draft / "sheet.png")
     off = job.compare(state) if job.compare else None
@@ -142,7 +145,6 @@ def _make(
         "off": off,
         "count": len(samples),
         "invalid": sum("flaw" in entry for entry in samples),
-        "filtered": len(left_out),
         "content": content(entry["sha256"] for entry in samples),
         "samples": samples,
     }

@@ -24,7 +24,7 @@ class Written:
 
     Args:
         folder: in which they lie.
-        files: as the decoder exported them, and a sheet; of a preview in training the sheet alone.
+        files: as the decoder or a session wrote them, and a sheet; of a preview in training the sheet alone.
         values: as the decoder made them.
         asked: in words, what each was asked for; empty where that was nothing.
         step: of the weights that made them.

@@ -62,7 +62,7 @@ def examine(
         count: how many.
         explicit: whether hydrogens are atoms of the graphs.
         processes: that work on it; None is one for each core, 0 none but this one.
-        seconds: that one graph may take.
+        seconds: of work that one graph may take.
     """
     found: list[Facts] = []
     task = "suffuse_molecule.examination:examine_all"

@@ -48,7 +48,7 @@ class MoleculeMetrics:
         max_real: at most so many molecules of each real part are looked at, drawn at random.
         processes: that examine molecules; None is one for each core, 0 works in this process, without protection from
             molecules that hang or crash RDKit.
-        seconds: that one molecule may take.
+        seconds: of work that one molecule may take.
     """
 
     def __init__(
@@ -294,8 +294,11 @@ def _neighbourhoods(
 
 def _stereo(train: MoleculeSplit) -> dict[str, float]:
     """How many molecules of the file had stereo marks, which graphs have no place for."""
-    marked, read = train.library.facts["accepted_with_stereo"], max(1, train.library.facts["kept"])
-    return {"molecules of the data with stereo, dropped": marked, "share": round(marked / read, 4)}
+    library = train.library
+    return {
+        "molecules of the data with stereo, dropped": library.facts["accepted_with_stereo"],
+        "share": library.stereo,
+    }
 
 
 def _distances(good: Sequence[Facts], real: Sequence[Facts], substitute: Sequence[Facts]) -> list[Score]:

@@ -3,6 +3,7 @@
   const grid = document.getElementById("grid");
   const cards = Array.from(grid.children);
   const control = (name) => document.getElementById(name);
+  const shown = ["sample", "qed", "sa", "logp", "mw", "tanimoto"];
   const value = (card, name) => card.dataset[name] === "" ? NaN : Number(card.dataset[name]);
 
   function within(card) {
@@ -27,6 +28,7 @@
     let count = 0;
     for (const card of cards) {
       card.hidden = !kept(card);
+      card.querySelector(".more").textContent = shown.includes(name) ? "" : `, ${name} ${card.dataset[name] || "–"}`;
       count += !card.hidden;
       grid.append(card);
     }

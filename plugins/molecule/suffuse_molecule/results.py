@@ -11,7 +11,6 @@ import io
 import json
 import math
 import os
-import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -163,14 +162,11 @@ class Tables:
         summary = _count(rows, looked)
         train = _training(data)
         _mark_new(rows, train, summary)
-        began = time.perf_counter()
         _mark_nearest(rows, train if search else None, processes)
-        if search and train is not None:
-            summary["seconds_nearest"] = round(time.perf_counter() - began, 1)
         return cls([_ordered(row) for row in rows], summary, {} if train is None else _described(train, processes))
 
-    def write(self, folder: Path, rank: str = "", page: int = 0) -> list[str]:
-        """The files of a session; their names.
+    def write(self, folder: Path, rank: str = "", page: int = 0) -> None:
+        """The files of a session.
 
         Args:
             folder: of the files.
@@ -188,16 +184,12 @@ class Tables:
         entries = (_entry(row) for row in distinct if row["passes"] is not False)
         write_whole(folder / "molecules.sdf", "".join(entries))
         write_whole(folder / "summary.json", json.dumps(self.summary, indent=1) + "\n")
-        names = ["molecules.parquet", "molecules.csv", "molecules.sdf", "summary.json"]
         isomers = [{"sample": row["sample"], "smiles": each} for row in self.rows for each in row["isomers"]]
         if isomers:
             write_whole(folder / "stereoisomers.csv", _csv(isomers))
-            names.append("stereoisomers.csv")
         if page:
             text = render_page(distinct, self.summary, self.training, common, page, rank)
             write_whole(folder / "molecules.html", text)
-            names.append("molecules.html")
-        return names
 
 
 def told(summary: Mapping[str, Any]) -> str:
@@ -209,6 +201,14 @@ def told(summary: Mapping[str, Any]) -> str:
             f"{name}: asked {found['least']:.4g} to {found['most']:.4g}, achieved within it by {found['within']:.1%}; "
             f"mean absolute difference {found['mae']:.3g}"
         )
+    if "conformers" in summary:
+        lines.append("conformers: " + ", ".join(f"{count:,} {word}" for word, count in summary["conformers"].items()))
+    if "stereoisomers" in summary:
+        found = summary["stereoisomers"]
+        shown = f"{found['listed']:,} of {found['molecules']:,} molecules"
+        lines.append(f"stereoisomers: {shown}, {found['several']:,} of which have several")
+    if "training_stereo" in summary:
+        lines.append(f"{summary['training_stereo']:.1%} of the training molecules came with stereo marks, all dropped")
     return "\n".join(lines)
 
 
@@ -234,6 +234,7 @@ def _mark_new(rows: Sequence[Row], train: MoleculeSplit | None, summary: dict[st
     for place, row in enumerate(rows):
         row["novel"] = None if known is None or not row["valid"] else not known[place]
     if train is not None:
+        summary["training_stereo"] = train.library.stereo
         summary["new"] = sum(bool(row["novel"]) and row["duplicate_of"] is None for row in rows)
 
 
@@ -279,6 +280,16 @@ def _count(rows: Sequence[Row], looked: Asked) -> dict[str, Any]:
     if looked.filters:
         summary["passing"] = sum(row["passes"] for row in distinct)
         summary["alerts"] = dict(Counter(alert for row in distinct for alert in row["alerts"]).most_common(50))
+    if looked.conformers:
+        summary["conformers"] = dict(Counter(row["conformer"] for row in distinct).most_common())
+    if looked.isomers:
+        counts = [row["stereoisomers"] for row in distinct if row["stereoisomers"] is not None]
+        summary["stereoisomers"] = {
+            "listed": sum(counts),
+            "molecules": len(counts),
+            "several": sum(count > 1 for count in counts),
+            "at_limit": sum(count == looked.isomers for count in counts),
+        }
     summary["asked"] = {}
     for name in (column.removeprefix("asked_") for column in rows[0] if column.startswith("asked_")):
         pairs = [(row[f"asked_{name}"], row.get(name)) for row in valid]

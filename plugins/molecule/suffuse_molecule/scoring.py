@@ -56,7 +56,7 @@ class Marks(NamedTuple):
         scaffold: its Bemis-Murcko scaffold; empty without a ring.
         alerts: of the filters, by name.
         fingerprint: packed bits.
-        conformer: ``ok`` or what failed; empty where none was asked for.
+        conformer: ``ok`` or what failed, with ``timeout`` or ``crash`` too; empty where none was asked for.
         block: the MOL block of the conformer, with hydrogens.
         isomers: SMILES of the stereoisomers.
     """
@@ -74,15 +74,41 @@ class Marks(NamedTuple):
 
 
 def score(values: Sequence[Molecule], asked: Asked, processes: int | None, seconds: float) -> list[Marks]:
-    """The marks of each molecule; one that hangs or ends its process has the reason ``timeout`` or ``crash``."""
-    found: list[Marks] = []
-    chunks = _chunks([(value.atoms, value.bonds) for value in values])
+    """The marks of each molecule; one that hangs or ends its process has the reason ``timeout`` or ``crash``.
+
+    To be hard to fold is no such reason: what is lost is looked at once more without conformers, and then without
+    stereoisomers.
+    """
+    graphs = [(value.atoms, value.bonds) for value in values]
+    found = _score(graphs, asked, processes, seconds)
+    for less in _less(asked):
+        lost = [place for place, each in enumerate(found) if isinstance(each, Lost)]
+        again = _score([graphs[place] for place in lost], less, processes, seconds) if lost else []
+        for place, mark in zip(lost, again, strict=True):
+            if asked.conformers and isinstance(mark, Marks) and mark.reason is None:
+                mark = mark._replace(conformer=f"not embedded: {found[place]}")
+            found[place] = mark
+    return [Marks(str(each)) if isinstance(each, Lost) else each for each in found]
+
+
+def _less(asked: Asked) -> Iterator[Asked]:
+    """The same without what may take forever."""
+    if asked.conformers:
+        yield asked._replace(conformers=False)
+    if asked.isomers:
+        yield asked._replace(conformers=False, isomers=0)
+
+
+def _score(
+    graphs: Sequence[tuple[Atoms, Bonds]], asked: Asked, processes: int | None, seconds: float
+) -> list[Marks | Lost]:
+    found: list[Marks | Lost] = []
     with (
         Workers("suffuse_molecule.scoring:score_all", asked, processes=processes, seconds=seconds) as workers,
-        Progress(len(values), "molecule") as bar,
+        Progress(len(graphs), "molecule") as bar,
     ):
-        for results in workers.map(chunks):
-            found += [Marks(str(each)) if isinstance(each, Lost) else each for each in results]
+        for results in workers.map(_chunks(graphs)):
+            found += results
             bar.update(len(found))
     return found
 

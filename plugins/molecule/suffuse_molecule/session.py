@@ -45,7 +45,7 @@ class MoleculeSession(Session):
         page: so many molecules are on the page at most; 0 writes none.
         nearest: whether the most similar training molecule of each is searched for.
         processes: that score molecules; None is one for each core, 0 works in this process.
-        seconds: that one molecule may take.
+        seconds: of work that one molecule may take.
 
     Raises:
         ConfigError: a scaffold that is none, or does not fit the run; an unknown filter or number.
@@ -164,10 +164,13 @@ class MoleculeSession(Session):
         """
         from suffuse_molecule.results import write_part
 
-        marks = score(values, self._asked, self._processes, self._seconds)
-        write_part(marks, records, asked, self._asked, path)
+        # What was asked for and can be measured stands beside what was achieved.
+        named = dict.fromkeys((*self._asked.described, *(name for wishes in asked for name in wishes)))
+        described = tuple(name for name in named if name in DESCRIPTORS and name not in MEASURED)
+        looked = self._asked._replace(described=described)
+        write_part(score(values, looked, self._processes, self._seconds), records, asked, looked, path)
 
-    def join(self, paths: Sequence[Path], folder: Path) -> list[str]:
+    def join(self, paths: Sequence[Path], folder: Path) -> None:
         """``molecules.parquet``, ``.csv``, ``.sdf`` and ``.html``, ``summary.json``, perhaps ``stereoisomers.csv``.
 
         Raises:
@@ -176,9 +179,8 @@ class MoleculeSession(Session):
         from suffuse_molecule.results import Tables, told
 
         tables = Tables.of(paths, self._asked, self._data, self._nearest, self._processes)
-        names = tables.write(folder, self._rank, self._page)
+        tables.write(folder, self._rank, self._page)
         print(told(tables.summary), file=sys.stderr, flush=True)
-        return names
 
 
 def _check_pyarrow() -> None:

@@ -2,7 +2,8 @@
 
 RDKit is fast C++ that trusts its input: one molecule in a million recurses until the stack ends or searches rings for
 hours. So what comes from a file is worked on in chunks by child processes under a clock. Where a chunk is lost, its
-items are tried one by one, and the one that did it is named.
+items are tried one by one, and the one that did it is named. The clock counts work and not time that goes by, so that
+what is lost does not depend on what else the machine does.
 
 The children are plain ``python -c`` processes that talk in pickles through pipes: they never run the caller's main
 module again, and share no locks with its threads.
@@ -31,6 +32,8 @@ __all__ = ["Lost", "Workers", "alone", "serve"]
 
 _HEADER = struct.Struct("<Q")
 _MEMORY = 4 << 30
+_PATIENCE = 60.0
+"""Seconds that may go by for each second of work, after which a child is taken to sleep."""
 
 
 class Lost(str):
@@ -45,7 +48,7 @@ class Workers:
             as many results.
         settings: more arguments, the same for all; plain data.
         processes: how many; 0 calls the function here, without protection; None is one for each core.
-        seconds: that one item may take.
+        seconds: of work that one item may take.
     """
 
     def __init__(self, task: str, *settings: Any, processes: int | None = None, seconds: float = 10.0) -> None:
@@ -87,6 +90,8 @@ class Workers:
         try:
             found = child.call(items, self._seconds + 0.05 * len(items))
             if isinstance(found, Lost):
+                if len(items) == 1:
+                    return [found]
                 singles = [child.call([item], self._seconds) for item in items]
                 return [each if isinstance(each, Lost) else each[0] for each in singles]
             return found
@@ -119,14 +124,14 @@ class _Child:
             late.set()
             process.kill()
 
-        clock = threading.Timer(seconds, end)
+        clock = threading.Timer(_PATIENCE * seconds, end)
         clock.start()
         try:
-            _send(process.stdin, items)
+            _send(process.stdin, (seconds, items))
             answer = _receive(process.stdout)
         except (OSError, EOFError):
             self._discard()
-            return Lost("timeout" if late.is_set() else "crash")
+            return Lost("timeout" if late.is_set() or process.returncode == -signal.SIGPROF else "crash")
         finally:
             clock.cancel()
         if isinstance(answer, str):
@@ -180,15 +185,17 @@ def serve() -> None:
     _send(answers, None)
     while True:
         try:
-            items = _receive(source)
+            seconds, items = _receive(source)
         except EOFError:
             return
+        signal.setitimer(signal.ITIMER_PROF, seconds)  # its signal ends the process, whatever RDKit is doing
         try:
             answer: Any = function(items, *settings)
         except MemoryError:
             os._exit(1)
         except Exception:
             answer = traceback.format_exc()
+        signal.setitimer(signal.ITIMER_PROF, 0)
         _send(answers, answer)
 
 

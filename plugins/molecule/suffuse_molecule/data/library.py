@@ -85,7 +85,7 @@ class Preparing:
         cache_dir: where prepared molecules lie; None for the user's own folder of caches.
         processes: that prepare them; None is one for each core, 0 works in this process, without protection from
             molecules that hang or crash RDKit.
-        seconds: that one molecule may take.
+        seconds: of work that one molecule may take.
         min_count: atom kinds seen in fewer molecules are rare, and their molecules are left out.
         max_bad_share: the share of unreadable molecules that is left out; more is an error.
     """
@@ -142,6 +142,11 @@ class Library:
     def codes(self) -> list[int]:
         """The atom kinds of the molecules that are kept, in order."""
         return [int(each) for each in self.facts["codes"]]
+
+    @property
+    def stereo(self) -> float:
+        """The share of the molecules of the file, those with duplicates too, that had stereo marks."""
+        return round(int(self.facts["accepted_with_stereo"]) / max(1, len(self.parts)), 4)
 
     def sizes(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Atoms of some molecules."""

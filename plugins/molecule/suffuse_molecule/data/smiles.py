@@ -45,7 +45,7 @@ class Smiles(DataSource):
         cache_dir: where prepared molecules lie; None for the user's own folder of caches.
         processes: that prepare them; None is one for each core, 0 works in this process, without protection from
             molecules that hang or crash RDKit.
-        seconds: that one molecule may take.
+        seconds: of work that one molecule may take.
         max_bad_share: the share of unreadable rows that is left out; more is an error.
 
     Raises:
