@@ -70,7 +70,7 @@ class Settings:
                 raise ConfigError(f"{cls._key(name)} is not a setting{suggest(name, hints)}")
         for part in fields(cls):
             if part.name not in values and part.default is MISSING and part.default_factory is MISSING:
-                raise ConfigError(f"{cls._key(part.name)} is nowhere set; its place is conf/modality/NAME.yaml")
+                raise ConfigError(f"{cls._key(part.name)} has no value; a default belongs in conf/modality/NAME.yaml")
         return cls(**values)
 
     @classmethod

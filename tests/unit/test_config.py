@@ -212,7 +212,7 @@ def test_sample_settings_are_checked(settings: dict[str, Any], message: str) -> 
 
 def test_what_the_file_of_a_modality_forgot_is_named() -> None:
     given = compose("modality=image")
-    with pytest.raises(ConfigError, match=r"^decoder is nowhere set; its place is conf/modality/NAME\.yaml$"):
+    with pytest.raises(ConfigError, match=r"^decoder has no value; a default belongs in conf/modality/NAME\.yaml$"):
         check("train", {name: part for name, part in given.items() if name != "decoder"})
 
 
