@@ -43,6 +43,7 @@ SMALL = {
     "image": ["backbone=unet_tiny", "backbone.width=16"],
     "audio": ["backbone=unet2d_tiny", "data.clips=64", "data.heldout=16"],
     "molecule": ["backbone=graph_transformer_tiny"],
+    "crystal": ["backbone=periodic_tiny", "data.max_sites=6"],
 }
 """What keeps a modality quick, where that is known."""
 

@@ -91,7 +91,8 @@ def _missing_option(error: Any, folders: Iterable[Path]) -> str:
     known = sorted(options or error.options or ())
     if not known or len(path.parts) < 2:
         return _plain(str(error))
-    return f"{path.parts[0]}={path.name}: no such option (known: {', '.join(known)}){suggest(path.name, known)}"
+    typed = path.name if options else path.relative_to(path.parts[0])  # which shows that a folder has none
+    return f"{path.parts[0]}={typed}: no such option (known: {', '.join(known)}){suggest(path.name, known)}"
 
 
 def _wrong_key(text: str, cause: Any) -> str:

@@ -199,7 +199,7 @@ class InMemory(DataSource):
 
     Raises:
         ConfigError: ``heldout`` is no such share.
-        DataError: there is not one fact for each value.
+        DataError: there is not one fact for each value, or it is neither text nor a number.
     """
 
     def __init__(
@@ -215,6 +215,8 @@ class InMemory(DataSource):
         for name, facts in known.items():
             if len(facts) != len(values):
                 raise DataError(f"data: {len(facts)} values of {name} for {len(values)} items")
+            if any(np.ndim(fact) for fact in facts):
+                raise DataError(f"data: {name} is neither text nor a number; a Split of your own can declare a Vector")
         texts = [name for name, facts in known.items() if any(isinstance(fact, str) for fact in facts)]
         groups = ["\n".join(str(known[name][row]) for name in texts) for row in range(len(values))]
         held = held_out_by_class(np.array(groups), check_share(heldout))

@@ -40,7 +40,7 @@ class Field:
             in checkpoints, and read in `Decoder.adopt`.
 
     Raises:
-        ValueError: there are names, but not one for each class.
+        ValueError: there are names, but not one for each class; or an axis varies that the layout does not mask.
     """
 
     shape: tuple[int, ...]
@@ -57,6 +57,10 @@ class Field:
         count = self.space.num_classes if isinstance(self.space, Categorical) else 0
         if self.names and len(self.names) != count:
             raise ValueError(f"{len(self.names)} names for {count} classes")
+        if -1 in self.shape[self.layout.rank :]:
+            raise ValueError(
+                f"a field of shape {self.shape} varies in size: it needs layout=Masked(), not {self.layout}"
+            )
 
     def real(self, value: Tensor, mask: Tensor | None) -> Tensor | None:
         """Where the entries of ``value`` ``[B, ...]`` are variables and not padding; None where all are."""
@@ -132,8 +136,7 @@ def check(state: State, fields: Mapping[str, Field]) -> None:
         DataError: a field is missing or too many, or has another shape, or a class that does not exist; or there is no
             mask ``[B, N]`` of bool where sizes vary.
     """
-    if set(state) != set(fields):
-        raise DataError(f"data: the decoder gives the fields {', '.join(state)}, but {', '.join(fields)} are needed")
+    _check_names(state, fields)
     varying = [name for name, spec in fields.items() if spec.layout.rank]
     room = None if state.mask is None else state.mask.shape[-1]
     if varying and state.mask is None:
@@ -160,7 +163,11 @@ def measured(fields: Mapping[str, Field], state: State) -> dict[str, Field]:
 
     Where all numbers are equal the scale stays as it was. A class that does not occur counts once: a prior of zero
     could never reach it. Periodic fields have a period and need no scale.
+
+    Raises:
+        DataError: the state has other fields.
     """
+    _check_names(state, fields)
     known = {}
     for name, field in fields.items():
         value, space = field.project(state[name], state.mask), field.space
@@ -186,3 +193,8 @@ def pad(state: State, fields: Mapping[str, Field], size: int) -> State:
         behind = value.ndim - 1 - rank
         grown[name] = torch.nn.functional.pad(value, [0, 0] * behind + [0, extra] * rank) if rank else value
     return State(grown, torch.nn.functional.pad(state.mask, [0, extra]))
+
+
+def _check_names(state: State, fields: Mapping[str, Field]) -> None:
+    if set(state) != set(fields):
+        raise DataError(f"data: the decoder gives the fields {', '.join(state)}, but {', '.join(fields)} are needed")

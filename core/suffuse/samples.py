@@ -34,6 +34,8 @@ _MARK = "# suffuse "
 """Begins the line of a text or a table that holds the record."""
 _LETTERS = 32
 """Of text in one line of a picture."""
+_NARROW = 15
+"""Letters of a caption to an inch."""
 
 
 def write_sample(value: Any, path: Path, record: Mapping[str, Any]) -> None:
@@ -118,7 +120,9 @@ def sheet(values: Sequence[Any], captions: Sequence[str], path: Path, drawn: Dra
     """
     from matplotlib.figure import Figure
 
-    width, height, top = *_tile(values[0]), 0.2 if any(captions) else 0.06
+    width, height = _tile(values[0])
+    captions = [textwrap.fill(caption, round(_NARROW * width)) for caption in captions]
+    top = 0.06 + max(0.14 * len(caption.splitlines()) for caption in captions)
     columns = max(1, min(math.ceil(math.sqrt(len(values) * height / width)), round(13 / width)))
     rows = math.ceil(len(values) / columns)
     wide, high = columns * width, rows * (height + top)

@@ -7,7 +7,7 @@ to one component (a backbone's width, a solver's eta) is declared by its constru
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias, get_type_hints
 
 from suffuse.errors import ConfigError, suggest
@@ -68,10 +68,10 @@ class Settings:
         for name in values:
             if name not in hints:
                 raise ConfigError(f"{cls._key(name)} is not a setting{suggest(name, hints)}")
-        try:
-            return cls(**values)
-        except TypeError as error:
-            raise ConfigError(f"{cls.section or 'configuration'}: {error}") from error
+        for part in fields(cls):
+            if part.name not in values and part.default is MISSING and part.default_factory is MISSING:
+                raise ConfigError(f"{cls._key(part.name)} has no value; a default belongs in conf/modality/NAME.yaml")
+        return cls(**values)
 
     @classmethod
     def _key(cls, name: str) -> str:

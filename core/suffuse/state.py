@@ -75,8 +75,20 @@ class State(Mapping[str, Tensor]):
         """Samples that all have one shape, from an array for each: ``State.stacked(series=[a, b])``.
 
         Numbers become float32, whole numbers int64; marks of true and false stay as they are.
+
+        Raises:
+            ValueError: the samples of a field differ in their shape.
         """
-        return State({name: torch.stack([_tensor(value) for value in values]) for name, values in fields.items()})
+        stacks = {}
+        for name, values in fields.items():
+            tensors = [_tensor(value) for value in values]
+            if odd := next((each.shape for each in tensors if each.shape != tensors[0].shape), None):
+                raise ValueError(
+                    f"the field {name} has samples of the shapes {list(tensors[0].shape)} and {list(odd)}; "
+                    "where the number of elements varies, use State.padded and the layout Masked()"
+                )
+            stacks[name] = torch.stack(tensors)
+        return State(stacks)
 
     @staticmethod
     def padded(**fields: Sequence[ArrayLike]) -> State:

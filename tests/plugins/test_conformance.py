@@ -204,6 +204,32 @@ def test_a_defect_is_found(make: Make, name: str) -> None:
     assert why in line
 
 
+LISTED = "  - /metric: toy/spread        # spread\n"
+MODALITY = "conf/modality/toy.yaml"
+
+
+@pytest.mark.parametrize(
+    ("inline", "why"),
+    [
+        ("{name: spred}  # scores", "no such metric (known: spread); did you mean 'spread'?"),
+        ("{name: spread}  # scores", "toy.yaml: metric: most of spread is not among the keys"),
+    ],
+)
+def test_a_component_without_a_file_has_to_fit_too(make: Make, inline: str, why: str) -> None:
+    inlined = change(MODALITY, "modality:\n", f"metric: {inline}\nmodality:\n")
+    known = make(move("conf/metric/toy/spread.yaml", "gone.yaml"), change(MODALITY, LISTED, ""), inlined)
+    state, line = outcome(known["configuration_fits_its_components"])
+    assert state == "FAILED"
+    assert why in line
+
+
+def test_a_number_that_is_none_is_said_to_be_that(make: Make) -> None:
+    """And not that items differ: nan never equals itself."""
+    known = make(change("data.py", '(np.asarray(value["points"]))', '(value["points"]) / (count != 5)'))
+    assert outcome(known["items_are_the_same_every_time"]) == ("ok", "")
+    assert outcome(known["states_fit_their_fields"])[1] == "field positions: a number of data.train[3] is not finite"
+
+
 def test_no_check_is_missing() -> None:
     """Whoever takes one out, or adds one without a defect that it finds, has to say so here."""
     assert [check.name for check in CHECKS] == list(DEFECTS)
@@ -269,6 +295,18 @@ def test_the_command_line_runs_the_same_list(
     assert main(["plugins", "check", "toy", *WORDS]) == 2
     assert main(["plugins", "check"]) == 2
     assert "plugins check NAME" in capsys.readouterr().err
+
+
+def test_what_fails_for_one_reason_says_it_once(
+    make: Make, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make(change("data.py", "        self.train, self.heldout =", "        raise OSError('gone')\n        self.train ="))
+    names = ("items_are_the_same_every_time", "splits_share_no_item")
+    monkeypatch.setattr("suffuse.testing.catalogue.CHECKS", tuple(c for c in CHECKS if c.name in names))
+    assert main(["plugins", "check", "toy"]) == 2
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].endswith("OSError: gone")
+    assert lines[2].endswith(f"splits_share_no_item           as {names[0]}")
 
 
 PARTS = """

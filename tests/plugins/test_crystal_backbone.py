@@ -241,3 +241,14 @@ def test_levels_of_atoms_are_refused() -> None:
     levels = {name: torch.zeros(3, 5).double() for name in FIELDS}
     with pytest.raises(ValueError, match="one for each crystal"):
         network()(given, levels, torch.zeros(3, 12).double())
+
+
+def test_half_precision_keeps_to_the_distances() -> None:
+    """A metric is an exponential, which bfloat16 does not hold: distances are not to be numbers without it."""
+    features, seen = PairFeatures(4, 8), state()
+    given = (seen["positions"].float(), seen["lattice"].float(), torch.tensor([5, 3, 1]))
+    with torch.autocast("cpu", torch.bfloat16):
+        found = features(*given)
+        loose = features.nearest(*given)
+    assert torch.equal(found.pairs, features(*given).pairs)
+    assert not torch.allclose(loose, features.nearest(*given), rtol=1e-3)

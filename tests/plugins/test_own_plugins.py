@@ -10,6 +10,7 @@ from suffuse.testing import parametrize_with_checks
 
 pytest.importorskip("rdkit")
 pytest.importorskip("torchaudio")
+pytest.importorskip("pymatgen")
 
 
 @parametrize_with_checks("image")
@@ -24,4 +25,9 @@ def test_audio(check: Callable[[], None]) -> None:
 
 @parametrize_with_checks("molecule")
 def test_molecule(check: Callable[[], None]) -> None:
+    check()
+
+
+@parametrize_with_checks("crystal")
+def test_crystal(check: Callable[[], None]) -> None:
     check()

@@ -131,6 +131,7 @@ def test_a_group_can_be_left_out() -> None:
         ("trainer.lr=nan", ["trainer.lr=nan"]),
         ("sampler=heum", ["sampler=heum", "did you mean 'heun'"]),
         ("data=foldr", ["data=foldr", "did you mean 'folder'", "hub"]),
+        ("backbone=mine/net", ["backbone=mine/net: no such option", "known: set_transformer"]),
         ("data=folder", ["data.path"]),
         ("seed=1,2", ["seed=1,2", "--multirun"]),
     ],
@@ -207,6 +208,12 @@ def test_samplers_of_a_run_are_left_alone_unless_chosen() -> None:
 def test_sample_settings_are_checked(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(message)):
         check("sample", {"run": "r", **settings})
+
+
+def test_what_the_file_of_a_modality_forgot_is_named() -> None:
+    given = compose("modality=image")
+    with pytest.raises(ConfigError, match=r"^decoder has no value; a default belongs in conf/modality/NAME\.yaml$"):
+        check("train", {name: part for name, part in given.items() if name != "decoder"})
 
 
 @pytest.mark.parametrize(

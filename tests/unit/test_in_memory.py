@@ -53,6 +53,8 @@ def test_sizes_and_variations_are_the_authors_own() -> None:
 def test_what_does_not_fit_is_named() -> None:
     with pytest.raises(DataError, match="2 values of kind for 3 items"):
         InMemory([1, 2, 3], {"kind": ["a", "b"]})
+    with pytest.raises(DataError, match=r"place is neither text nor a number; a Split .* Vector"):
+        InMemory([1, 2], {"place": [None, (0.5, 0.5)]})
     with pytest.raises(ConfigError, match=r"data\.heldout=1"):
         InMemory([1, 2, 3], heldout=1.0)
     with pytest.raises(DataError, match=r"data\.heldout"):
@@ -92,6 +94,8 @@ def test_samples_of_one_shape_need_no_mask() -> None:
     assert state.mask is None
     assert State.stacked(x=[[True, False]])["x"].dtype == torch.bool
     assert state["x"].tolist() == [part.tolist() for part in state.elements("x")] == [[1, 2], [3, 4]]
+    with pytest.raises(ValueError, match=r"field x has samples of the shapes \[2\] and \[3\]; .* State\.padded"):
+        State.stacked(x=[[1.0, 2.0], [3.0, 4.0], [5.0, 6.0, 7.0]])
 
 
 def test_fields_are_measured_without_their_padding() -> None:
@@ -110,6 +114,8 @@ def test_fields_are_measured_without_their_padding() -> None:
     assert known["kinds"].frequencies[:2] == pytest.approx((0.5, 0.5), abs=0.05)
     assert known["kinds"].frequencies[2] > 0
     assert known["angles"] == fields["angles"]
+    with pytest.raises(DataError, match="the decoder gives the fields points, kinds, angles, but colours are needed"):
+        measured({"colours": fields["kinds"]}, state)
     padding = State(state.fields)  # as if zeros were elements: what a measure without the mask would say
     assert measured({"points": Field(shape=(900, 3))}, State({"points": padding["points"]}))["points"].scale > 3
 

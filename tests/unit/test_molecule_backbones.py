@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -286,7 +287,7 @@ def test_components_are_counted() -> None:
 @ALL
 def test_logits_for_every_class_and_a_start_at_the_frequencies(make: Make) -> None:
     shares = (0.7, 0.2, 0.06, 0.04)
-    fields = {**FIELDS, "bonds": Field(shape=(-1, -1), space=FIELDS["bonds"].space, frequencies=shares)}
+    fields = {**FIELDS, "bonds": replace(FIELDS["bonds"], frequencies=shares)}
     output = ask(make(fields).eval(), noisy())
     room = clean()["atoms"].shape[1]
     assert output["atoms"].shape == (len(SMILES), room, len(NAMES))

@@ -167,7 +167,7 @@ def test_a_decoder_learns_the_atoms_from_the_fields_of_a_run(split: MoleculeSpli
     "fields",
     [
         {"pixels": Field(shape=(1, 8, 8))},
-        {"atoms": Field(shape=(-1,), space=Categorical(3)), "bonds": Field(shape=(-1, -1), space=Categorical(4))},
+        {"atoms": Field(shape=(9,), space=Categorical(3)), "bonds": Field(shape=(9, 9), space=Categorical(4))},
     ],
 )
 def test_fields_of_something_else_are_refused(fields: dict[str, Field]) -> None:

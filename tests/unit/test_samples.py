@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import matplotlib.image
 import numpy as np
 import pytest
 import torch
@@ -13,7 +14,7 @@ import torch
 from suffuse.data import Decoder, Split
 from suffuse.errors import ConfigError, DataError
 from suffuse.fields import Field
-from suffuse.samples import read_record, read_sample, write_sample
+from suffuse.samples import read_record, read_sample, sheet, write_sample
 from suffuse.state import State
 
 RECORD = {"run": "r", "sample": 3, "asked": "a <b> # suffuse {}"}
@@ -109,6 +110,14 @@ def test_everything_has_a_picture(value: Any, tmp_path: Path) -> None:
     shown = decoder.html(value)
     assert "http" not in shown
     assert ("&lt;tag&gt;" in shown) == ("<tag>" in str(value))
+
+
+def test_long_captions_are_broken_into_lines(tmp_path: Path) -> None:
+    for name, caption in (("short", "a"), ("long", "damped, turns 3.14159, quiet")):
+        sheet([np.zeros(3)] * 3, [caption] * 3, tmp_path / name)
+    one, other = (matplotlib.image.imread(tmp_path / name, format="png").shape for name in ("short", "long"))
+    assert one[0] < other[0]
+    assert one[1] == other[1]
 
 
 def test_a_decoder_draws_in_its_own_way() -> None:

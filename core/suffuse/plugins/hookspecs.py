@@ -34,7 +34,8 @@ class Trial:
     Args:
         name: for the list of checks; only needed where there are several trials.
         words: of the command line, such as ``("modality=crystal", "backbone=net_tiny")``: so small that a step of
-            training takes milliseconds. ``{folder}`` in one stands for a folder that is removed afterwards.
+            training takes milliseconds. ``{folder}`` in one stands for a folder that all trials share and that is
+            removed afterwards.
         symmetries: what the network keeps to, each with the fields that it moves: ``permutation`` (of the elements of
             all padded fields), ``rotation`` (of vectors along the last axis), ``translation`` and ``periodicity`` (of
             periodic fields).

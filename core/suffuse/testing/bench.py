@@ -9,10 +9,10 @@ import sys
 from collections.abc import Mapping
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from io import StringIO
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, mkdtemp
 from typing import Any, NamedTuple
 
 import torch
@@ -63,11 +63,13 @@ class Bench:
         plugin: the one that is checked.
         trial: in which experiment.
         registry: of the installed plugins.
+        room: a folder for all trials of a plugin, removed with them.
     """
 
     plugin: str
     trial: Trial
     registry: Registry = field(default_factory=Registry)
+    room: TemporaryDirectory[str] = field(default_factory=partial(TemporaryDirectory, prefix="suffuse-check-"))
 
     @property
     def found(self) -> Found:
@@ -76,14 +78,13 @@ class Bench:
 
     @cached_property
     def folder(self) -> Path:
-        """Of its own, removed with the bench."""
-        self._folder = TemporaryDirectory(prefix="suffuse-check-")
-        return Path(self._folder.name)
+        """Of its own, in the room."""
+        return Path(mkdtemp(dir=self.room.name))
 
     @cached_property
     def words(self) -> list[str]:
         """Of the command line: the trial's, and the kit's where the trial says nothing."""
-        typed = [word.replace("{folder}", str(self.folder)) for word in self.trial.words]
+        typed = [word.replace("{folder}", self.room.name) for word in self.trial.words]
         keys = {word.partition("=")[0] for word in typed}
         small = (*_SMALL, f"trainer.threads={torch.get_num_threads()}")
         return [*typed, *(word for word in small if word.partition("=")[0] not in keys)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from suffuse.errors import PluginError, suggest
@@ -137,7 +138,8 @@ def tasks(plugin: str, *trials: Trial) -> list[Task]:
     """
     registry = Registry()
     brought = {kind for kind, names in registry.load(plugin).items() if names}
-    benches = [Bench(plugin, trial) for trial in trials or registry.trials(plugin)]
+    room = TemporaryDirectory(prefix="suffuse-check-")
+    benches = [Bench(plugin, trial, registry, room) for trial in trials or registry.trials(plugin)]
     known = [check.name for check in CHECKS]
     found = []
     for place, bench in enumerate(benches):

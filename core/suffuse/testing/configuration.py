@@ -50,7 +50,10 @@ def configuration_fits_its_components(bench: Bench) -> None:
     for path in _files(bench):
         parts = path.relative_to(bench.found.conf or path).parts
         if parts[0] == "modality":
-            compose(f"modality={bench.plugin}", *_given(path, ""))
+            whole = compose(f"modality={bench.plugin}", *_given(path, ""))
+            for kind in ("data", "decoder", "backbone", "metric"):
+                wrong = misfits(kind, whole[kind], bench.registry, bench.plugin) if whole[kind] else ""
+                ensure(not wrong, f"{path.name}: {kind}: {wrong}")
             continue
         if parts[0] == "session":  # no option, but the settings of the command line and their defaults
             factory = bench.registry.find("session", bench.plugin, plugin=bench.plugin)

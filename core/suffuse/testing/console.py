@@ -31,10 +31,13 @@ def check(plugin: str, words: Sequence[str] = ()) -> int:
     print(f"{Registry()[plugin].label}: {len(found)} checks")
     width = max(len(task.label) for task in found)
     counted: Counter[str] = Counter()
+    said: dict[str, str] = {}
     for task in found:
         began = time.perf_counter()
         state, line = outcome(task)
         counted[state] += 1
+        if state == "FAILED" and (first := said.setdefault(line, task.label)) != task.label:
+            line = f"as {first}"
         print(f"  {state:<8}{time.perf_counter() - began:6.1f} s  {task.label:<{width}}  {line}".rstrip(), flush=True)
     print(", ".join(f"{count} {state}" for state, count in counted.items()))
     return 2 if counted["FAILED"] else 0

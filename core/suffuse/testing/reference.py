@@ -153,7 +153,7 @@ def _prose(thing: Any) -> Iterator[str]:
             yield _inline(re.sub(r"::$", ":", paragraph.strip())) + "\n"
         if paragraph.endswith("::"):
             code = []
-            while paragraphs and paragraphs[0].startswith("    "):
+            while paragraphs and paragraphs[0].lstrip("\n").startswith("    "):
                 code.append(paragraphs.pop(0))
             yield "```python\n" + inspect.cleandoc("\n\n".join(code)) + "\n```\n"
 

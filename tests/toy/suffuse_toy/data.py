@@ -84,7 +84,7 @@ class Cloud(Decoder):
         fields = {
             "positions": Field(shape=(-1, 3), space=ZeroCenterOfMass(), layout=Masked(), scale=float(spread)),
             "kinds": Field(shape=(-1,), space=Categorical(3), layout=Masked(), names=KINDS),
-            "angles": Field(shape=(-1, 2), space=Torus(1.0), layout=Masked(), scale=0.3),
+            "angles": Field(shape=(-1, 2), space=Torus(1.0), layout=Masked()),
         }
         self.adopt(fields)
         return fields

@@ -67,7 +67,8 @@ class PairFeatures(nn.Module):
         to, of = (sin.unsqueeze(1), cos.unsqueeze(1)), (sin.unsqueeze(2), cos.unsqueeze(2))
         sines = to[0] * of[1] - to[1] * of[0]
         cosines = to[1] * of[1] + to[0] * of[0]
-        near = self.nearest(positions, six, counts)
+        with torch.autocast(positions.device.type, enabled=False):  # half precision does not hold a metric
+            near = self.nearest(positions, six, counts)
         step = _REACH / max(1, len(self.centres) - 1)
         bells = torch.exp(-(((near.unsqueeze(-1) - self.centres) / step) ** 2))
         return Look(torch.cat([sines.flatten(-2), cosines.flatten(-2), bells], -1), sines)
