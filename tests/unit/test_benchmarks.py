@@ -25,6 +25,7 @@ from benchmarks.harness import (
     write,
 )
 from benchmarks.results import markdown, page, section, shown
+from PIL import Image
 
 
 def record(**changes: Any) -> Record:
@@ -189,7 +190,7 @@ class CommandLine:
         if command[3] == self.broken:
             self.broken = ""
             raise KeyboardInterrupt
-        (directory / "sheet" / "sheet.png").write_bytes(b"png")
+        Image.new("RGB", (2000, 10), "red").save(directory / "sheet" / "sheet.png")
         (directory / "run.json").write_text(json.dumps({"parameters": 7, "work": 270}))
         value = 0.9 if place.endswith("seed0") else 0.8
         score = {"name": "coverage", "value": value, "real": 0.95, "better": "higher", "about": ""}
@@ -214,7 +215,9 @@ def test_an_experiment_runs_every_stage_for_every_seed(tmp_path: Path, monkeypat
         0.9,
         0.8,
     ]
-    assert (tmp_path / "results" / "x.png").read_bytes() == b"png"
+    with Image.open(tmp_path / "results" / "x.png") as kept:
+        assert kept.width < 2000
+        assert kept.convert("RGB").getpixel((0, 0)) == (255, 0, 0)
     assert len(outcomes) == 2
     assert experiment.trained(outcomes, 4.5).met
     assert not experiment.trained(outcomes, 4).met

@@ -10,7 +10,7 @@ import torch
 
 from suffuse.errors import RunError
 from suffuse.fields import Field
-from suffuse.layouts import Dense, Filled, Layout, Masked
+from suffuse.layouts import Dense, Filled, Masked
 from suffuse.spaces import Categorical, Euclidean, Space, Torus
 from suffuse.state import State
 
@@ -65,12 +65,6 @@ def test_what_is_missing_is_refused(key: str) -> None:
 def test_there_is_a_name_for_each_class_or_none(space: Space) -> None:
     with pytest.raises(ValueError, match="2 names"):
         Field(shape=(), space=space, names=("C", "N"))
-
-
-@pytest.mark.parametrize(("shape", "layout"), [((-1, 3), Dense()), ((-1, -1), Masked(1)), ((4, -1), Masked(1))])
-def test_an_axis_that_varies_needs_a_mask(shape: tuple[int, ...], layout: Layout) -> None:
-    with pytest.raises(ValueError, match="varies in size: it needs layout=Masked"):
-        Field(shape=shape, layout=layout)
 
 
 def test_descriptions_without_names_are_still_read() -> None:
