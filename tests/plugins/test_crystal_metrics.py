@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -202,6 +203,38 @@ def test_extras_that_are_missing_are_one_line(data: Any, monkeypatch: pytest.Mon
     evaluation = Evaluation(values=values, conditions={}, train=data["train"], heldout=data["heldout"])
     CrystalMetrics(smact="auto", chgnet="auto")(evaluation)
     assert {"smact", "chgnet"} <= set(evaluation.details)
+
+
+def test_relaxation_is_the_energy_that_an_atom_loses(data: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a potential in which every crystal loses 3 eV an atom."""
+    made = [RUTILE * (2, 1, 1), SALT * (2, 1, 1)]
+    seen: list[int] = []
+
+    class Potential:
+        def predict_structure(self, structures: list[Structure]) -> list[dict[str, float]]:
+            return [{"e": -1.0} for _ in structures]
+
+    class Optimizer:
+        def __init__(self, model: Potential) -> None:
+            assert isinstance(model, Potential)
+
+        def relax(self, structure: Structure, steps: int, verbose: bool) -> dict[str, Any]:
+            seen.append(len(structure))
+            return {"trajectory": SimpleNamespace(energies=[2.0 * len(structure), 0.0, -1.0 * len(structure)])}
+
+    modules = {
+        "chgnet": SimpleNamespace(),
+        "chgnet.model": SimpleNamespace(),
+        "chgnet.model.model": SimpleNamespace(CHGNet=SimpleNamespace(load=lambda verbose: Potential())),
+        "chgnet.model.dynamics": SimpleNamespace(StructOptimizer=Optimizer),
+    }
+    for name, module in modules.items():
+        monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setattr("suffuse_crystal.metrics.version", lambda name: "1")
+    score = scored(data, made, chgnet="always", relax=1)["energy above relaxed"]
+    assert (score.value, score.real) == (pytest.approx(3), pytest.approx(3))
+    assert seen[0] == len(made[0])
+    assert len(seen) == 2  # one draw and one held-out crystal
 
 
 def test_what_cannot_be_scored_is_one_line(data: Any, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 import numpy as np
 from pymatgen.core import Structure
@@ -32,6 +32,7 @@ _LEAST = 2
 _NEAREST = 0.5
 _LEAST_VOLUME = 0.1
 _MOST_ELEMENTS = 8
+_MOVES = 100
 _COMPARED = 50
 """Training crystals of one formula with which a draw is compared."""
 
@@ -86,6 +87,7 @@ class CrystalMetrics:
     Args:
         smact: whether compositions are judged: ``auto`` where smact is installed, ``always`` or ``never``.
         chgnet: whether energies are predicted: ``auto`` where chgnet is installed, ``always`` or ``never``.
+        relax: so many draws, and as many held-out crystals, are relaxed by the same potential; seconds for each.
         max_real: at most so many crystals of each real part are looked at, drawn at random.
     """
 
@@ -94,10 +96,12 @@ class CrystalMetrics:
         *,
         smact: When = "auto",
         chgnet: When = "never",
+        relax: Annotated[int, Range(least=0)] = 0,
         max_real: Annotated[int, Range(least=2)] = 2000,
     ) -> None:
         self.smact = smact
         self.chgnet = chgnet
+        self.relax = relax
         self.max_real = max_real
 
     def __call__(self, evaluation: Evaluation) -> list[Score]:
@@ -170,7 +174,7 @@ class CrystalMetrics:
             float(np.mean([found["e"] for found in model.predict_structure([each.structure for each in part])]))
             for part in (good, held)
         ]
-        return [
+        scores = [
             Score(
                 name="energy per atom",
                 value=values[0],
@@ -180,6 +184,31 @@ class CrystalMetrics:
                 f"drawn; real: of {len(held)} held-out crystals. It is a model's guess and no proof of stability",
             )
         ]
+        if self.relax:
+            relaxed = [part[: self.relax] for part in (good, held)]
+            scores.append(
+                Score(
+                    name="energy above relaxed",
+                    value=_settling(relaxed[0], model),
+                    real=_settling(relaxed[1], model),
+                    better="lower",
+                    about=f"mean energy in eV per atom that {len(relaxed[0])} structurally valid draws lose in at most "
+                    f"{_MOVES} steps of relaxation of positions and cell by CHGNet; real: {len(relaxed[1])} held-out "
+                    "crystals",
+                )
+            )
+        return scores
+
+
+def _settling(crystals: Sequence[Facts], model: Any) -> float:
+    """The mean energy in eV per atom that crystals lose when a potential relaxes them."""
+    from chgnet.model.dynamics import StructOptimizer
+
+    optimizer, lost = StructOptimizer(model=model), []
+    for each in crystals:
+        energies = optimizer.relax(each.structure, steps=_MOVES, verbose=False)["trajectory"].energies
+        lost.append((energies[0] - energies[-1]) / len(each.structure))
+    return float(np.mean(lost))
 
 
 def _examine(structure: Structure, judge: Callable[[Structure], bool] | None) -> Facts:
