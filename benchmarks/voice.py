@@ -40,6 +40,8 @@ TRAINING = range(5, 15)
 """Takes whose mean stands for a speaker."""
 SHOWN = (0, 3, 6, 9)
 """Digits of the held-out takes that are shown to the network."""
+GUIDANCE = {"scale": 2.5, "interval": [0.2, 20.0]}
+"""For what is judged by Resemblyzer: a voice needs more of it than a word."""
 
 Digits: TypeAlias = Sequence[NDArray[np.float32]]
 """One clip of each digit."""
@@ -62,7 +64,8 @@ def measure(options: Options) -> Findings:
     if options.results is not None:
         _draw(takes, made, options.results / "voice.png")
     bars = [bar, core_minutes(outcomes, ("train",), 20)]
-    return dataclasses.replace(findings, bars=bars, tables=[table, *findings.tables])
+    settings = {**findings.settings, "guidance of whose voice it is": str(GUIDANCE)}
+    return dataclasses.replace(findings, bars=bars, tables=[table, *findings.tables], settings=settings)
 
 
 def _takes(recordings: Path) -> dict[tuple[str, int], Digits]:
@@ -87,7 +90,9 @@ def _made(run: Path, recordings: Path, heldout: Sequence[int]) -> dict[str, list
         for seed, speaker in enumerate(SPEAKERS):
             shown = [files[f"{digit}_{speaker}_{take}.wav"] for take in heldout for digit in SHOWN]
             asked = {"reference": [file for file in shown for _ in range(10)], "label": list(range(10))}
-            clips = [clip.samples[0].numpy() for clip in model.sample(10 * len(shown), asked, seed=seed)]
+            clips = [
+                clip.samples[0].numpy() for clip in model.sample(10 * len(shown), asked, seed=seed, guidance=GUIDANCE)
+            ]
             made[speaker] = [clips[start : start + 10] for start in range(0, len(clips), 10)]
     return made
 
@@ -132,4 +137,4 @@ def _draw(takes: Mapping[tuple[str, int], Digits], made: Mapping[str, Sequence[D
     rows = {speaker: [takes[speaker, HELDOUT[0]][SHOWN[0]], *made[speaker][0]] for speaker in SPEAKERS}
     clips = [Clip(torch.from_numpy(sound)[None], RATE) for row in rows.values() for sound in row]
     captions = [speaker for speaker, row in rows.items() for _ in row]
-    sheet(clips, captions).save(file, optimize=True)
+    sheet(clips, captions).convert("RGB").quantize(64).save(file, optimize=True)
