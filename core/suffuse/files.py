@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, Protocol, TypeAlias
 
 from suffuse.errors import DataError
 
-__all__ = ["Archive", "Files", "Place", "Tree", "common_folder", "open_files", "top_folder", "whole"]
+__all__ = ["Archive", "Files", "Place", "Tree", "cache_folder", "common_folder", "open_files", "top_folder", "whole"]
 
 Place: TypeAlias = str | bytes | BinaryIO
 """Where a library finds a file that it opens by itself: a path of the system, or bytes in memory."""
@@ -99,6 +99,12 @@ def whole(path: Path) -> Iterator[Path]:
             draft.unlink(missing_ok=True)
     except OSError as error:
         raise DataError(f"{path}: cannot be written ({error.strerror or error})") from error
+
+
+def cache_folder(name: str) -> Path:
+    """Where a plugin keeps what it can make again, by the XDG rules: ``suffuse/NAME`` in the user's caches."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "suffuse" / name
 
 
 def common_folder(names: Collection[str]) -> str:

@@ -15,6 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from suffuse.data import Score
+
 __all__ = [
     "Neighbourhoods",
     "effective_number",
@@ -22,6 +24,7 @@ __all__ = [
     "median_ratio",
     "memorised_share",
     "nearest_ratio",
+    "neighbourhood_scores",
     "precision_recall_density_coverage",
     "vendi_score",
 ]
@@ -108,6 +111,37 @@ def precision_recall_density_coverage(
         density=balls / (k * len(y)),
         coverage=covered / len(x),
     )
+
+
+def neighbourhood_scores(
+    reference: NDArray[Any], samples: NDArray[Any], substitute: NDArray[Any], k: int, things: str, against: str
+) -> list[Score]:
+    """The four figures of `precision_recall_density_coverage`, each beside that of real data.
+
+    Args:
+        reference: of held-out data ``[N, F]``.
+        samples, substitute: of samples, and of as many training items, ``[M, F]``; the figures depend on their number.
+        k: the neighbour within whose reach things are near.
+        things: the plural of what a sample is.
+        against: of how many things, in which space, for the description.
+    """
+    near, real = (precision_recall_density_coverage(reference, x, k) for x in (samples, substitute))
+    meanings = {
+        "precision": f"share of samples within reach (the {k}th neighbour) of one of the held-out {things}",
+        "recall": f"share of held-out {things} within reach (the {k}th neighbour) of a sample",
+        "density": f"held-out {things} within whose reach (the {k}th neighbour) a sample lies, over {k}",
+        "coverage": f"share of held-out {things} with a sample within their reach (the {k}th neighbour)",
+    }
+    return [
+        Score(
+            name=name,
+            value=getattr(near, name),
+            real=getattr(real, name),
+            better="higher",
+            about=f"{meaning} (Naeem et al. 2020), {against}",
+        )
+        for name, meaning in meanings.items()
+    ]
 
 
 def memorised_share(train: Tensor | NDArray[Any], x: Tensor | NDArray[Any]) -> float:

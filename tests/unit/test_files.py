@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from suffuse.errors import DataError
-from suffuse.files import Archive, Files, common_folder, open_files, top_folder
+from suffuse.files import Archive, Files, cache_folder, common_folder, open_files, top_folder
 
 SUFFIXES = frozenset({".xyz", ".mol"})
 WANTED = ["a/b/c.xyz", "a/é 猫.mol", "z.XYZ"]
@@ -164,3 +164,11 @@ def test_the_shared_folder_and_the_one_below_it(names: list[str], shared: str, t
 def test_looking_for_files_loads_no_torch() -> None:
     code = "import sys, suffuse.files, suffuse.splits; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+
+
+def test_caches_lie_where_the_user_keeps_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "caches"))
+    assert cache_folder("sound") == tmp_path / "caches" / "suffuse" / "sound"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert cache_folder("sound") == tmp_path / ".cache" / "suffuse" / "sound"

@@ -264,3 +264,14 @@ def test_a_neighbour_that_does_not_exist_is_refused() -> None:
         precision_recall_density_coverage(normal(20, 3), normal(30, 3), k=20)
     with pytest.raises(ValueError, match="k=0"):
         precision_recall_density_coverage(normal(20, 3), normal(30, 3), k=0)
+
+
+def test_neighbourhood_scores_tell_samples_from_real_data() -> None:
+    """Of samples that lie far off all figures are 0, and of those that stand beside them as real data none is."""
+    rng = np.random.default_rng(0)
+    reference, substitute = rng.normal(size=(2, 200, 3))
+    scores = metrics.neighbourhood_scores(reference, reference + 100, substitute, 5, "dots", "against others")
+    assert [score.name for score in scores] == ["precision", "recall", "density", "coverage"]
+    assert all(score.value == 0 for score in scores)
+    assert all(score.real is not None and score.real > 0.5 for score in scores)
+    assert all("dots" in score.about and "against others" in score.about for score in scores)

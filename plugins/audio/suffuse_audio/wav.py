@@ -7,7 +7,6 @@ with the record as JSON in ``ICMT`` (comment), and the software in ``ISFT``. Eve
 from __future__ import annotations
 
 import json
-import os
 import struct
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from suffuse.errors import DataError
+from suffuse.files import whole
 
 __all__ = ["Subtype", "encode_wav", "read_record", "write_wav"]
 
@@ -78,15 +78,8 @@ def write_wav(
         DataError: the file cannot be written.
     """
     data = encode_wav(samples, rate, subtype, record)
-    hidden = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        try:
-            hidden.write_bytes(data)
-            hidden.replace(path)
-        finally:
-            hidden.unlink(missing_ok=True)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written ({error.strerror or error})") from error
+    with whole(path) as draft:
+        draft.write_bytes(data)
 
 
 def read_record(path: Path) -> dict[str, Any]:

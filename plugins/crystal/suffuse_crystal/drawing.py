@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import html
 import math
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -20,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pymatgen.core import Structure
 
-from suffuse.errors import DataError
+from suffuse.files import whole
 
 __all__ = ["draw_sheet", "draw_svg"]
 
@@ -123,16 +122,8 @@ def draw_sheet(values: Sequence[Structure], captions: Sequence[str], path: Path,
         words = (value.composition.reduced_formula, " ".join(caption.split())[:28])
         for row, text in enumerate(words):
             axes.text(corner[0] + cell / 2, corner[1] + cell + 6 + 14 * row, text, ha="center", va="center", size=7)
-    hidden = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        try:
-            with hidden.open("wb") as stream:
-                figure.savefig(stream, format="png")
-            hidden.replace(path)
-        finally:
-            hidden.unlink(missing_ok=True)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written ({error.strerror or error})") from error
+    with whole(path) as draft:
+        figure.savefig(draft, format="png")
 
 
 def _picture(value: Structure) -> _Picture:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ from pymatgen.core import Composition, Lattice, Structure
 from pymatgen.io.cif import CifWriter
 
 from suffuse.errors import DataError
+from suffuse.files import whole
 from suffuse_crystal.cells import ELEMENTS
 from suffuse_crystal.data.standard import REJECTIONS, Standard, Unfit, in_standard_cell, kind_of, read_structure
 
@@ -33,7 +33,8 @@ def write_cif(value: Structure, path: Path, record: Mapping[str, Any]) -> None:
         DataError: the file cannot be written.
     """
     text = json.dumps(record, default=str, indent=1)  # no line of it begins with a semicolon or is longer than allowed
-    _write(path, f"{CifWriter(value)}\n_{KEYWORD}\n;\n{text}\n;\n")
+    with whole(path) as draft:
+        draft.write_text(f"{CifWriter(value)}\n_{KEYWORD}\n;\n{text}\n;\n", encoding="utf-8")
 
 
 def write_extxyz(value: Structure, path: Path, record: Mapping[str, Any]) -> None:
@@ -56,7 +57,8 @@ def write_extxyz(value: Structure, path: Path, record: Mapping[str, Any]) -> Non
     )
     stream = io.StringIO()
     ase.io.write(stream, atoms, format="extxyz")
-    _write(path, stream.getvalue())
+    with whole(path) as draft:
+        draft.write_text(stream.getvalue(), encoding="utf-8")
 
 
 def read_record(path: Path) -> dict[str, Any]:
@@ -131,15 +133,3 @@ def _read(path: Path) -> str:
         return path.read_text(encoding="utf-8", errors="replace")
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
-
-
-def _write(path: Path, text: str) -> None:
-    hidden = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        try:
-            hidden.write_text(text, encoding="utf-8")
-            hidden.replace(path)
-        finally:
-            hidden.unlink(missing_ok=True)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written ({error.strerror or error})") from error

@@ -26,7 +26,7 @@ from suffuse.metrics import (
     frechet_distance,
     memorised_share,
     nearest_ratio,
-    precision_recall_density_coverage,
+    neighbourhood_scores,
     vendi_score,
 )
 from suffuse_image.classifier import Classifier, classify, train_classifier
@@ -147,7 +147,6 @@ class ClassifierMetrics:
     ) -> list[Score]:
         """``generated`` and ``substitute`` are equal in number, as all of these figures depend on it."""
         k, count = self.neighbours, len(generated)
-        near, real = (precision_recall_density_coverage(reference, x, k) for x in (generated, substitute))
         against = (
             f"against {len(reference)} held-out images, in {space}; real: as many training images as samples, {count}"
         )
@@ -171,23 +170,7 @@ class ClassifierMetrics:
                 f"their held-out mean, in {space}; real: as many training images as samples, {count}",
             )
         )
-        meanings = {
-            "precision": f"share of samples within reach (the {k}th neighbour) of a held-out image",
-            "recall": f"share of held-out images within reach (the {k}th neighbour) of a sample",
-            "density": f"held-out images within whose reach (the {k}th neighbour) a sample lies, over {k}",
-            "coverage": f"share of held-out images with a sample within their reach (the {k}th neighbour)",
-        }
-        for name, meaning in meanings.items():
-            scores.append(
-                Score(
-                    name=name,
-                    value=getattr(near, name),
-                    real=getattr(real, name),
-                    better="higher",
-                    about=f"{meaning} (Naeem et al. 2020), {against}",
-                )
-            )
-        return scores
+        return scores + neighbourhood_scores(reference, generated, substitute, k, "images", against)
 
     def _real(self, split: Split, part: str, rng: np.random.Generator) -> _Real:
         least = self.neighbours + 1

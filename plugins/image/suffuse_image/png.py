@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from PIL import Image, PngImagePlugin
 
 from suffuse.errors import DataError
+from suffuse.files import whole
 from suffuse_image.data.pictures import open_picture
 
 __all__ = ["KEYWORD", "read_record", "write_png"]
@@ -28,15 +28,8 @@ def write_png(image: Image.Image, path: Path, record: Mapping[str, Any] | None =
     information = PngImagePlugin.PngInfo()
     if record is not None:
         information.add_itxt(KEYWORD, json.dumps(record, default=str))
-    hidden = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        try:
-            image.save(hidden, format="PNG", pnginfo=information)
-            hidden.replace(path)
-        finally:
-            hidden.unlink(missing_ok=True)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written ({error.strerror or error})") from error
+    with whole(path) as draft:
+        image.save(draft, format="PNG", pnginfo=information)
 
 
 def read_record(path: Path) -> dict[str, Any]:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +13,8 @@ from rdkit import Chem, rdBase
 from rdkit.Chem import QED, Crippen, Descriptors, Lipinski, rdFingerprintGenerator, rdMolDescriptors
 from rdkit.Chem.Scaffolds import MurckoScaffold
 
-from suffuse.errors import ConfigError, DataError, suggest
+from suffuse.errors import ConfigError, suggest
+from suffuse.files import whole
 from suffuse.progress import Progress
 from suffuse_molecule.workers import Lost, Workers
 
@@ -136,7 +136,7 @@ def columns_of(library: Library, name: str, preparing: Preparing) -> NDArray[np.
         values = np.full(len(library.parts), math.nan)
         found = _over(library, "describe_all", preparing, [name], unit=name)
         values[library.kept] = [math.nan if isinstance(each, Lost) else each[0] for each in found]
-        _keep(path, lambda target: np.save(target, values))
+        _keep(path, lambda stream: np.save(stream, values))
     return np.asarray(np.load(path, mmap_mode="r"))
 
 
@@ -149,7 +149,7 @@ def scaffolds_of(library: Library, preparing: Preparing) -> list[str]:
     path = library.folder / "scaffolds.txt"
     if not path.is_file():
         lines = ["" if isinstance(each, Lost) else each for each in _over(library, "scaffold_all", preparing)]
-        _keep(path, lambda target: target.write_text("\n".join(lines) + "\n", encoding="ascii"))
+        _keep(path, lambda stream: stream.write(("\n".join(lines) + "\n").encode("ascii")))
     return path.read_text(encoding="ascii").split("\n")[: len(library.kept)]
 
 
@@ -164,7 +164,7 @@ def fingerprints_of(library: Library, preparing: Preparing) -> NDArray[np.uint8]
     if not path.is_file():
         found = _over(library, "fingerprint_all", preparing, unit="fingerprint")
         prints = b"".join(bytes(BITS // 8) if isinstance(each, Lost) else each for each in found)
-        _keep(path, lambda target: np.save(target, np.frombuffer(prints, np.uint8).reshape(-1, BITS // 8)))
+        _keep(path, lambda stream: np.save(stream, np.frombuffer(prints, np.uint8).reshape(-1, BITS // 8)))
     return np.asarray(np.load(path, mmap_mode="r"))
 
 
@@ -185,11 +185,8 @@ def _over(
             bar.update(done)
 
 
-def _keep(path: Path, write: Callable[[Path], object]) -> None:
-    hidden = path.with_name(f".{os.getpid()}.{path.name}")
-    try:
+def _keep(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    with whole(path) as draft:
         path.parent.mkdir(exist_ok=True)
-        write(hidden)
-        hidden.replace(path)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written ({error.strerror or error})") from error
+        with draft.open("wb") as stream:
+            write(stream)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import math
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ from rdkit import Chem, rdBase
 from rdkit.Chem import rdDepictor
 from rdkit.Chem.Draw import rdMolDraw2D
 
-from suffuse.errors import DataError
+from suffuse.files import whole
 from suffuse_molecule.graphs import build
 from suffuse_molecule.molecule import REASONS, Molecule
 
@@ -67,15 +66,8 @@ def draw_sheet(values: Sequence[Molecule], captions: Sequence[str], path: Path, 
             words = f"invalid: {value.reason}" + (f" ({words})" if words else "")
         _draw(canvas, value, words, cell)
     canvas.FinishDrawing()
-    hidden = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        try:
-            hidden.write_bytes(canvas.GetDrawingText())
-            hidden.replace(path)
-        finally:
-            hidden.unlink(missing_ok=True)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written ({error.strerror or error})") from error
+    with whole(path) as draft:
+        draft.write_bytes(canvas.GetDrawingText())
 
 
 def _draw(canvas: rdMolDraw2D.MolDraw2D, value: Molecule, legend: str, cell: int) -> None:

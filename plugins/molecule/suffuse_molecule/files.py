@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from rdkit import Chem, rdBase
 
 from suffuse.errors import DataError
+from suffuse.files import whole
 from suffuse_molecule.data.standard import REJECTIONS, Standard
 from suffuse_molecule.drawing import layout
 from suffuse_molecule.graphs import LARGEST, build
@@ -63,15 +63,8 @@ def write_whole(path: Path, text: str) -> None:
     Raises:
         DataError: it cannot be written.
     """
-    hidden = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        try:
-            hidden.write_text(text, encoding="utf-8")
-            hidden.replace(path)
-        finally:
-            hidden.unlink(missing_ok=True)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written ({error.strerror or error})") from error
+    with whole(path) as draft:
+        draft.write_text(text, encoding="utf-8")
 
 
 def read_record(path: Path) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from scipy.stats import wasserstein_distance
 from suffuse.data import Evaluation, Score
 from suffuse.errors import ConfigError, DataError, PluginError
 from suffuse.fitting import Range
-from suffuse.metrics import effective_number, median_ratio, precision_recall_density_coverage
+from suffuse.metrics import effective_number, median_ratio, neighbourhood_scores
 from suffuse_molecule.alerts import moses_patterns
 from suffuse_molecule.attributes import TITLES, attributes_of
 from suffuse_molecule.data.splits import MoleculeSplit
@@ -271,25 +271,11 @@ def _neighbourhoods(
     drawn: NDArray[np.float64], substitute: NDArray[np.float64], reference: NDArray[np.float64]
 ) -> list[Score]:
     """Of activations of ChemNet; figures depend on the number, which draws and their substitutes have in common."""
-    k = _NEIGHBOURS
-    near, real = (precision_recall_density_coverage(reference, part, k) for part in (drawn, substitute))
-    meanings = {
-        "precision": f"share of draws within reach (the {k}th neighbour) of a held-out molecule",
-        "recall": f"share of held-out molecules within reach (the {k}th neighbour) of a draw",
-        "density": f"held-out molecules within whose reach (the {k}th neighbour) a draw lies, over {k}",
-        "coverage": f"share of held-out molecules with a draw within their reach (the {k}th neighbour)",
-    }
-    return [
-        Score(
-            name=name,
-            value=getattr(near, name),
-            real=getattr(real, name),
-            better="higher",
-            about=f"{meaning} (Naeem et al. 2020), {len(drawn)} valid draws against {len(reference)} held-out "
-            f"molecules, by the activations of ChemNet; real: {len(substitute)} training molecules",
-        )
-        for name, meaning in meanings.items()
-    ]
+    against = (
+        f"{len(drawn)} valid draws against {len(reference)} held-out molecules, by the activations of ChemNet; real: "
+        f"{len(substitute)} training molecules"
+    )
+    return neighbourhood_scores(reference, drawn, substitute, _NEIGHBOURS, "molecules", against)
 
 
 def _stereo(train: MoleculeSplit) -> dict[str, float]:

@@ -10,7 +10,6 @@ import csv
 import io
 import json
 import math
-import os
 import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -27,6 +26,7 @@ from rdkit.Chem import rdDepictor
 
 from suffuse.data import DataSource
 from suffuse.errors import DataError
+from suffuse.files import whole
 from suffuse.progress import Progress
 from suffuse_molecule.data.library import Preparing
 from suffuse_molecule.data.splits import MoleculeSplit
@@ -112,15 +112,8 @@ _KINDS: Mapping[str, Any] = {
 
 def _parquet(rows: Sequence[Row], path: Path, facts: Mapping[str, str]) -> None:
     schema = pyarrow.schema([(name, _KINDS.get(name, pyarrow.float64())) for name in rows[0]], metadata=facts)
-    hidden = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        try:
-            pyarrow.parquet.write_table(pyarrow.Table.from_pylist(list(rows), schema), hidden)
-            hidden.replace(path)
-        finally:
-            hidden.unlink(missing_ok=True)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written ({error.strerror or error})") from error
+    with whole(path) as draft:
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(list(rows), schema), draft)
 
 
 @dataclass(frozen=True)

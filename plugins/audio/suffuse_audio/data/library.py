@@ -22,12 +22,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from suffuse.errors import ConfigError, DataError
-from suffuse.files import Files
+from suffuse.files import Files, cache_folder
 from suffuse.splits import check_choice
 from suffuse_audio.data.recording import Facts, Preparation
 from suffuse_audio.data.splits import Sound32
 
-__all__ = ["CACHES", "Keeping", "Library", "cache_folder", "open_library"]
+__all__ = ["CACHES", "Keeping", "Library", "open_library"]
 
 CACHES = ("auto", "always", "never")
 _FORMAT = 1
@@ -63,7 +63,7 @@ class Keeping:
     @property
     def folder(self) -> Path:
         """Where the cache lies."""
-        return cache_folder() if self.cache_dir is None else Path(self.cache_dir).expanduser()
+        return cache_folder("audio") if self.cache_dir is None else Path(self.cache_dir).expanduser()
 
     def fits(self, frames: int, channels: int) -> bool:
         """Whether so many samples are kept."""
@@ -129,12 +129,6 @@ class Library:
         stored = self._samples[first + start : first + min(start + count, facts.frames)]
         samples: Sound32 = np.ascontiguousarray(stored.T, dtype=np.float32) * self._index.scales[row]
         return samples
-
-
-def cache_folder() -> Path:
-    """The user's folder of caches, as the XDG rules have it."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "suffuse" / "audio"
 
 
 def open_library(files: Files, names: Sequence[str], preparation: Preparation, keeping: Keeping) -> Library:

@@ -15,7 +15,7 @@ from suffuse.metrics import (
     frechet_distance,
     memorised_share,
     nearest_ratio,
-    precision_recall_density_coverage,
+    neighbourhood_scores,
     vendi_score,
 )
 
@@ -48,7 +48,6 @@ def set_scores(
         space: of the features, in words.
     """
     count = len(generated)
-    near, real = (precision_recall_density_coverage(reference, x, k) for x in (generated, substitute))
     against = f"against {len(reference)} held-out clips, in {space}; real: as many training clips as samples, {count}"
     kernel, truth, worst = (kernel_distance(reference, x) for x in (generated, substitute, noise))
     scores = [
@@ -83,23 +82,7 @@ def set_scores(
             f"their held-out mean, in {space}; real: as many training clips as samples, {count}",
         ),
     ]
-    meanings = {
-        "precision": f"share of samples within reach (the {k}th neighbour) of a held-out clip",
-        "recall": f"share of held-out clips within reach (the {k}th neighbour) of a sample",
-        "density": f"held-out clips within whose reach (the {k}th neighbour) a sample lies, over {k}",
-        "coverage": f"share of held-out clips with a sample within their reach (the {k}th neighbour)",
-    }
-    for name, meaning in meanings.items():
-        scores.append(
-            Score(
-                name=name,
-                value=getattr(near, name),
-                real=getattr(real, name),
-                better="higher",
-                about=f"{meaning} (Naeem et al. 2020), {against}",
-            )
-        )
-    return scores
+    return scores + neighbourhood_scores(reference, generated, substitute, k, "clips", against)
 
 
 def copy_scores(values: Tensor, train: Tensor, unseen: Tensor) -> list[Score]:

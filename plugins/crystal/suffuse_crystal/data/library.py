@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import sys
 import tempfile
@@ -25,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from suffuse.errors import ConfigError, DataError
+from suffuse.files import cache_folder
 from suffuse.progress import Progress
 from suffuse_crystal.cells import Cells
 from suffuse_crystal.data.standard import DAMAGE, REJECTIONS, Entry, Standard, Unfit, prepare
@@ -99,10 +99,7 @@ class Preparing:
     @property
     def folder(self) -> Path:
         """Where prepared crystals lie."""
-        if self.cache_dir is not None:
-            return Path(self.cache_dir).expanduser()
-        base = os.environ.get("XDG_CACHE_HOME")
-        return (Path(base) if base else Path.home() / ".cache") / "suffuse" / "crystal"
+        return cache_folder("crystal") if self.cache_dir is None else Path(self.cache_dir).expanduser()
 
 
 class Library:

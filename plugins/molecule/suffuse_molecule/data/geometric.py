@@ -16,8 +16,9 @@ from rdkit import Chem
 
 from suffuse.data import DataSource
 from suffuse.errors import ConfigError, DataError, PluginError, suggest
+from suffuse.files import cache_folder
 from suffuse.fitting import Range
-from suffuse_molecule.data.library import Preparing, cache_folder
+from suffuse_molecule.data.library import Preparing
 from suffuse_molecule.data.source import read_splits
 from suffuse_molecule.data.splits import MoleculeSplit
 from suffuse_molecule.data.standard import Standard
@@ -216,7 +217,7 @@ def _exported(name: str, root: str | Path | None, columns: Sequence[str], lines:
     Raises:
         DataError: it cannot be fetched or written.
     """
-    base = cache_folder() / "geometric" if root is None else Path(root).expanduser()
+    base = cache_folder("molecule") / "geometric" if root is None else Path(root).expanduser()
     path = base / "suffuse" / f"{name}.csv"
     if path.is_file():
         return path

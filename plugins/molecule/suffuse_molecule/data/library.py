@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import sys
 import tempfile
@@ -26,13 +25,14 @@ from numpy.typing import NDArray
 from rdkit import rdBase
 
 from suffuse.errors import ConfigError, DataError
+from suffuse.files import cache_folder
 from suffuse.progress import Progress
 from suffuse_molecule.data.standard import REJECTIONS, Entry, Standard, prepare
 from suffuse_molecule.graphs import Packed, Unfit, name_of
 from suffuse_molecule.molecule import key_of
 from suffuse_molecule.workers import Workers
 
-__all__ = ["Library", "Preparing", "Row", "Table", "cache_folder", "open_library", "prepare_all"]
+__all__ = ["Library", "Preparing", "Row", "Table", "open_library", "prepare_all"]
 
 _FORMAT = 2
 _CHUNK = 500
@@ -107,13 +107,7 @@ class Preparing:
     @property
     def folder(self) -> Path:
         """Where prepared molecules lie."""
-        return cache_folder() if self.cache_dir is None else Path(self.cache_dir).expanduser()
-
-
-def cache_folder() -> Path:
-    """The user's folder of caches, as the XDG rules have it."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "suffuse" / "molecule"
+        return cache_folder("molecule") if self.cache_dir is None else Path(self.cache_dir).expanduser()
 
 
 class Library:
