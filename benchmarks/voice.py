@@ -136,5 +136,5 @@ def _draw(takes: Mapping[tuple[str, int], Digits], made: Mapping[str, Sequence[D
     """A row for each speaker: the clip that was shown, and the digits that were made for it."""
     rows = {speaker: [takes[speaker, HELDOUT[0]][SHOWN[0]], *made[speaker][0]] for speaker in SPEAKERS}
     clips = [Clip(torch.from_numpy(sound)[None], RATE) for row in rows.values() for sound in row]
-    captions = [speaker for speaker, row in rows.items() for _ in row]
+    captions = [speaker if place else f"{speaker}, real" for speaker, row in rows.items() for place in range(len(row))]
     sheet(clips, captions).convert("RGB").quantize(64).save(file, optimize=True)
