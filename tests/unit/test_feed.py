@@ -7,9 +7,15 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils.data import default_convert
+from torch.utils.data._utils.pin_memory import pin_memory
 
-from suffuse.training.feed import Feed, Order
+from suffuse.fields import Field
+from suffuse.layouts import Masked
+from suffuse.state import State
+from suffuse.training.feed import Feed, Order, _Sent
 from tiny import PointEncoder, Points, field
 
 LENGTH = 23
@@ -84,6 +90,41 @@ def test_the_same_item_is_augmented_anew_each_pass() -> None:
 def test_workers_change_nothing() -> None:
     slices = [range(at, at + 8) for at in range(0, 64, 8)]
     assert torch.equal(joined(slices, workers=2), joined(slices))
+
+
+class Chains:
+    """An encoder of states of varying size: each value so often as its first number says."""
+
+    def encode(self, values: Sequence[NDArray[np.float64]]) -> State:
+        return State.padded(x=[np.tile(value, (1 + int(8 * abs(value[0])) % 5, 1)) for value in values])
+
+
+def chains(workers: int) -> list[State]:
+    split = Points(LENGTH)
+    fields = {"x": Field(shape=(-1, 2), layout=Masked())}
+    feed = Feed(split=split, decoder=Chains(), fields=fields, order=Order.of(split, 0, 8), workers=workers)  # type: ignore[arg-type]
+    return [clean for clean, _ in feed.batches([range(0, 8), range(8, 16)])]
+
+
+def test_workers_keep_the_mask() -> None:
+    for here, there in zip(chains(0), chains(2), strict=True):
+        assert there.mask is not None
+        assert torch.equal(there.mask, here.mask)
+        assert torch.equal(there["x"], here["x"])
+
+
+def test_pinned_memory_keeps_the_mask(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Tensor, "pin_memory", lambda value: value + 0)
+    clean = chains(0)[0]
+    pinned = pin_memory(_Sent(clean, {"side": torch.ones(8)}))
+    assert isinstance(pinned, _Sent)
+    assert torch.equal(pinned.clean.mask, clean.mask)
+    assert pinned.clean["x"] is not clean["x"]
+
+
+def test_torch_drops_the_mask_of_a_bare_state() -> None:
+    """The mutant: what torch makes of a state that is sent as it is."""
+    assert default_convert(chains(0)[0]).mask is None
 
 
 # Batches of nearly one size

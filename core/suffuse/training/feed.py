@@ -115,14 +115,26 @@ class _Stream(Dataset[tuple[State, dict[str, Tensor]]]):
 
 
 @dataclass(frozen=True)
-class _Told(Dataset[tuple[State, dict[str, Tensor]] | SuffuseError]):
+class _Sent:
+    """A batch on its way from a worker. As a state is a mapping, torch would make another of its fields alone."""
+
+    clean: State
+    conditions: Mapping[str, Tensor]
+
+    def pin_memory(self) -> _Sent:
+        pinned = {name: value.pin_memory() for name, value in self.conditions.items()}
+        return _Sent(self.clean.map(Tensor.pin_memory), pinned)
+
+
+@dataclass(frozen=True)
+class _Told(Dataset[_Sent | SuffuseError]):
     """A stream in a worker, which gives errors that are meant for people back as they are, in place of a traceback."""
 
     stream: _Stream
 
-    def __getitem__(self, positions: range) -> tuple[State, dict[str, Tensor]] | SuffuseError:
+    def __getitem__(self, positions: range) -> _Sent | SuffuseError:
         try:
-            return self.stream[positions]
+            return _Sent(*self.stream[positions])
         except SuffuseError as error:
             return error
 
@@ -163,7 +175,7 @@ class Feed:
         for batch in loader:
             if isinstance(batch, SuffuseError):
                 raise batch
-            yield batch
+            yield batch.clean, dict(batch.conditions)
 
 
 def _one_thread(worker: int) -> None:
