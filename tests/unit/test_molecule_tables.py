@@ -7,6 +7,8 @@ import csv
 import hashlib
 import json
 import re
+import tracemalloc
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +26,7 @@ from rdkit.Chem import QED, Crippen, rdFingerprintGenerator, rdMolDescriptors
 
 from suffuse.data import DataSource
 from suffuse.errors import ConfigError, DataError
-from suffuse_molecule import neighbours, scoring
+from suffuse_molecule import neighbours, results, scoring
 from suffuse_molecule.alerts import alerts_of
 from suffuse_molecule.data.smiles import Smiles
 from suffuse_molecule.decoder import Graph
@@ -78,7 +80,7 @@ def written(
     asked: Sequence[Mapping[str, Any]] | None = None,
     cuts: Sequence[int] = (),
 ) -> list[dict[str, Any]]:
-    """The rows of the tables, from parts that are cut at some places and joined the wrong way round."""
+    """The rows of the tables, from parts that are cut at some places."""
     folder.mkdir(exist_ok=True)
     ends = [0, *cuts, len(values)]
     known = asked or [{}] * len(values)
@@ -86,7 +88,7 @@ def written(
     for start, end in zip(ends, ends[1:], strict=False):
         paths.append(folder / f"part-{start}")
         made.write(values[start:end], [about(i) for i in range(start, end)], known[start:end], paths[-1])
-    made.join(paths[::-1], folder)
+    made.join(paths, folder)
     rows: list[dict[str, Any]] = pyarrow.parquet.read_table(folder / "molecules.parquet").to_pylist()
     return rows
 
@@ -139,6 +141,26 @@ def test_parts_may_be_cut_anywhere(data: Smiles, tmp_path: Path) -> None:
     values = [*molecules(), *broken()]
     whole = written(session(data), values, tmp_path / "whole")
     assert written(session(data), values, tmp_path / "cut", cuts=[1, 2, 5]) == whole
+
+
+def test_memory_does_not_grow_with_the_draws(data: Smiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To hold all rows at once, as is easily written, takes three times as much here."""
+    monkeypatch.setattr(results, "_BATCH", 60)
+    made, part = session(data, rank="qed", nearest=False, page=2), tmp_path / "part"
+    values = [*molecules(), *broken()] * 8
+    made.write(values, [about(i) for i in range(len(values))], [{"logp": 1.0}] * len(values), part)
+
+    def peak(times: int) -> float:
+        folder = tmp_path / f"{times}"
+        folder.mkdir()
+        tracemalloc.start()
+        made.join([part] * times, folder)
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return most
+
+    peak(1)  # what is imported or compiled the first time
+    assert peak(20) < 2 * peak(2)
 
 
 def test_processes_change_nothing() -> None:
@@ -330,8 +352,10 @@ def test_the_page_can_be_short_or_left_out(data: Smiles, tmp_path: Path) -> None
 def test_text_of_strangers_is_escaped() -> None:
     row = dict.fromkeys(("scaffold", "novel", "passes", "tanimoto", "qed", "sa", "logp", "mw"))
     row |= {"sample": 0, "smiles": "C", "alerts": ["<script>alert(1)</script>"]}
-    summary = {"draws": 1, "reasons": {}, "asked": {}}
-    assert "<script>alert" not in render_page([row], summary, {}, {"run": "<b>", "checkpoint": None}, 10)
+    summary = {"draws": 1, "distinct": 1, "reasons": {}, "asked": {}}
+    record = {"run": "<b>", "checkpoint": None}
+    text = render_page([row], summary, {}, {}, Counter(), record)
+    assert "<script>alert" not in text
 
 
 def test_histograms_have_equal_areas() -> None:

@@ -79,19 +79,21 @@ def _outline(heights: NDArray[np.float64]) -> str:
 def render_page(
     rows: Sequence[Mapping[str, Any]],
     summary: Mapping[str, Any],
+    drawn: Mapping[str, Sequence[float]],
     training: Mapping[str, Sequence[float]],
+    scaffolds: Counter[str],
     record: Mapping[str, Any],
-    most: int,
     rank: str = "",
 ) -> str:
     """The page as text.
 
     Args:
-        rows: of the table, one for each distinct valid molecule, in the order in which they are shown at first.
+        rows: of the table, distinct valid molecules in the order in which they are shown at first.
         summary: of the table.
-        training: descriptors of training molecules, for the names in `COMPARED`; empty where they are not known.
+        drawn: descriptors of all distinct valid molecules, for the names in `COMPARED`.
+        training: those of training molecules; empty where they are not known.
+        scaffolds: of all distinct valid molecules, and how many have each.
         record: of how the samples were made.
-        most: so many molecules are in the grid at most.
         rank: the number by which the rows are in order, with a minus before it where the lowest is first.
     """
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
@@ -99,13 +101,7 @@ def render_page(
     files = resources.files(__package__)
     script = files.joinpath("page.js").read_text("utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    drawings = [
-        histogram(title, [row[name] for row in rows if row[name] is not None], training[name])
-        for name, title in COMPARED.items()
-        if name in training
-    ]
-    counted = Counter(row["scaffold"] for row in rows if row["scaffold"])
-    shown = rows[:most]
+    drawings = [histogram(title, drawn[name], training[name]) for name, title in COMPARED.items() if name in training]
     first = rank.removeprefix("-") or "sample"
     names = list(dict.fromkeys((first, *_SORTED)))
     keys = ("alerts", "novel", "passes")
@@ -115,9 +111,8 @@ def render_page(
         summary=summary,
         record=record,
         histograms=[drawing for drawing in drawings if drawing is not None],
-        scaffolds=[(_drawing(text), text, count) for text, count in counted.most_common(_SCAFFOLDS)],
-        distinct=len(rows),
-        cards=[(_drawing(row["smiles"]), row) for row in shown],
+        scaffolds=[(_drawing(text), text, count) for text, count in scaffolds.most_common(_SCAFFOLDS)],
+        cards=[(_drawing(row["smiles"]), row) for row in rows],
         sorted=[name for name in names if any(row.get(name) is not None for row in rows)],
         known={key: any(row[key] is not None for row in rows) for key in keys},
         falling=bool(rank) and not rank.startswith("-"),

@@ -162,7 +162,7 @@ class MoleculeSession(Session):
         Raises:
             DataError: it cannot be written.
         """
-        from suffuse_molecule.results import write_part
+        from suffuse_molecule.parts import write_part
 
         # What was asked for and can be measured stands beside what was achieved.
         named = dict.fromkeys((*self._asked.described, *(name for wishes in asked for name in wishes)))
@@ -176,11 +176,19 @@ class MoleculeSession(Session):
         Raises:
             DataError: they cannot be written.
         """
-        from suffuse_molecule.results import Tables, told
+        from suffuse_molecule.results import join_parts, told
 
-        tables = Tables.of(paths, self._asked, self._data, self._nearest, self._processes)
-        tables.write(folder, self._rank, self._page)
-        print(told(tables.summary), file=sys.stderr, flush=True)
+        summary = join_parts(
+            paths,
+            folder,
+            self._asked,
+            self._data,
+            search=self._nearest,
+            processes=self._processes,
+            rank=self._rank,
+            page=self._page,
+        )
+        print(told(summary), file=sys.stderr, flush=True)
 
 
 def _check_pyarrow() -> None:
