@@ -131,7 +131,7 @@ def diffusers(network: nn.Module, task: Task, count: int) -> float:
         noise = torch.randn_like(clean)
         times = torch.randint(0, 1000, (task.batch,))
         output = model(scheduler.add_noise(clean, noise, times), times).sample
-        nn.functional.mse_loss(output, noise).backward()
+        torch.autograd.backward(nn.functional.mse_loss(output, noise))
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         rates.step()

@@ -78,28 +78,31 @@ def _rate(run: Path, processes: int, count: int) -> float:
         for place in range(processes)
     ]
     found = [json.loads(each.communicate()[0]) for each in started]
-    return sum(each["draws"] / each["seconds"] for each in found)
+    return float(sum(each["draws"] / each["seconds"] for each in found))
 
 
 def _scored(run: Path, count: int) -> tuple[float, float]:
     """Seconds for the table of so many real molecules, and for the search."""
     import suffuse
     from suffuse.assembly import build_data
+    from suffuse_molecule.data.library import Preparing
+    from suffuse_molecule.data.splits import MoleculeSplit
     from suffuse_molecule.neighbours import nearest
 
     model = suffuse.load(run)
     data = build_data(model.config, model.registry)
+    assert isinstance(data.train, MoleculeSplit)
     places = np.linspace(0, len(data.train) - 1, count).astype(int)
     values = [data.train[int(place)].value for place in places]
     records = [{"sample": place, "seed_key": "", "run": run.name, "checkpoint": model.digest} for place in range(count)]
-    data.train.fingerprints(_preparing())
+    data.train.fingerprints(Preparing())
     with tempfile.TemporaryDirectory() as folder:
         session = model.session({"filters": ["pains", "brenk", "lipinski"], "nearest": False})
         began = time.perf_counter()
         session.write(values, records, [{}] * count, Path(folder) / "part")
         session.join([Path(folder) / "part"], Path(folder))
         scored = time.perf_counter() - began
-    known = data.train.fingerprints(_preparing())
+    known = data.train.fingerprints(Preparing())
     began = time.perf_counter()
     nearest(known[places], known)
     return scored, time.perf_counter() - began
@@ -135,9 +138,3 @@ def _padding(run: Path) -> dict[str, tuple[float, float]]:
 def _shares(sizes: NDArray[np.int64], rooms: NDArray[np.int64]) -> tuple[float, float]:
     atoms, pairs = (1 - float((sizes**power).sum() / (rooms**power).sum()) for power in (1, 2))
     return atoms, pairs
-
-
-def _preparing() -> object:
-    from suffuse_molecule.data.library import Preparing
-
-    return Preparing()

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.harness import Bar, Findings, Options, Table
+from benchmarks.harness import Bar, Cell, Findings, Options, Table
 from benchmarks.lives import Life, preload
 from suffuse.plugins import Registry
 from suffuse.runs import Run
@@ -75,7 +75,8 @@ def measure(options: Options) -> Findings:
     combinations: Sequence[tuple[str, int, int]] = list(product(modalities, (1, 2), (0, 2)))
     if options.quick:
         combinations = combinations[:1]
-    rows, tallies = [], []
+    rows: list[list[Cell]] = []
+    tallies = []
     for modality, ranks, workers in combinations:
         place = options.runs / "survival" / f"{modality}-{ranks}-{workers}"
         tally = torment(place, modality, ranks, workers, kills=2 if options.quick else KILLS)

@@ -103,7 +103,7 @@ def unet2d(size: int) -> nn.Module:
     """A small `UNet2DModel` for grey images."""
     from diffusers import UNet2DModel
 
-    return UNet2DModel(
+    network: nn.Module = UNet2DModel(
         sample_size=size,
         in_channels=1,
         out_channels=1,
@@ -113,6 +113,7 @@ def unet2d(size: int) -> nn.Module:
         up_block_types=("AttnUpBlock2D", "UpBlock2D"),
         norm_num_groups=8,
     )
+    return network
 
 
 class Borrowed(nn.Module):

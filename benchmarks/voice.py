@@ -83,7 +83,7 @@ def _takes(recordings: Path) -> dict[tuple[str, int], Digits]:
 def _made(run: Path, recordings: Path, heldout: Sequence[int]) -> dict[str, list[Digits]]:
     """For each speaker the ten digits that were made for each clip that was shown, a file as a user has one."""
     model = suffuse.load(run)
-    made = {}
+    made: dict[str, list[Digits]] = {}
     with tempfile.TemporaryDirectory(prefix="suffuse-voice-") as folder, zipfile.ZipFile(recordings) as archive:
         archive.extractall(folder)
         files = {file.name: str(file) for file in Path(folder).rglob("*.wav")}
