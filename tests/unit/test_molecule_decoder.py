@@ -364,13 +364,17 @@ def test_a_sheet_shows_every_value(tmp_path: Path) -> None:
     Graph(cell=100).sheet(values, ["logP 2"] * len(values), path)
     with Image.open(path) as image:
         assert image.size == (400, 300)
-        pixels = np.asarray(image.convert("L"))
+        assert not image.info
+        colours = np.asarray(image.convert("RGBA"))
+    assert colours[..., 3].min() == 255
+    pixels = colours[..., :3].mean(-1)
     tiles = [
         pixels[row * 100 : row * 100 + 100, column * 100 : column * 100 + 100]
         for row in range(3)
         for column in range(4)
     ]
-    assert all(tile.min() < 128 for tile in tiles)
+    assert all(tile.min() < 200 < 250 < np.median(tile) for tile in tiles[: len(values)])
+    assert all(tile.min() == 255 for tile in tiles[len(values) :])
     with pytest.raises(ValueError, match="caption"):
         Graph().sheet(values, [], path)
 

@@ -59,6 +59,8 @@ def draw_sheet(values: Sequence[Molecule], captions: Sequence[str], path: Path, 
     columns = min(_COLUMNS, math.ceil(math.sqrt(len(values))))
     lines = math.ceil(len(values) / columns)
     canvas = rdMolDraw2D.MolDraw2DCairo(columns * cell, lines * cell, cell, cell)
+    canvas.drawOptions().includeMetadata = False  # each molecule again, in RDKit's own binary
+    canvas.ClearDrawing()  # to white, for what is dark has to be seen on any page
     for place, (value, caption) in enumerate(zip(values, captions, strict=True)):
         canvas.SetOffset(place % columns * cell, place // columns * cell)
         words = " ".join(caption.split())
