@@ -373,7 +373,7 @@ def test_a_sheet_shows_every_value(tmp_path: Path) -> None:
         for row in range(3)
         for column in range(4)
     ]
-    assert all(tile.min() < 200 < 250 < np.median(tile) for tile in tiles[: len(values)])
+    assert all(tile.min() < 200 < 250 < tile.max() for tile in tiles[: len(values)])
     assert all(tile.min() == 255 for tile in tiles[len(values) :])
     with pytest.raises(ValueError, match="caption"):
         Graph().sheet(values, [], path)
