@@ -82,4 +82,11 @@ def _draw(canvas: rdMolDraw2D.MolDraw2D, value: Molecule, legend: str, cell: int
     if mol is not None and value.mol is not None:
         mol = rdMolDraw2D.PrepareMolForDrawing(mol, kekulize=True)
     with rdBase.BlockLogs():
-        canvas.DrawMolecule(Chem.Mol() if mol is None else mol, legend=legend)
+        canvas.DrawMolecule(_unseen() if mol is None else mol, legend=legend)
+
+
+def _unseen() -> Chem.Mol:
+    """An atom without a name, for RDKit draws no legend where there is no atom."""
+    mol = Chem.MolFromSmiles("*")
+    mol.GetAtomWithIdx(0).SetProp("_displayLabel", " ")
+    return mol
