@@ -61,6 +61,7 @@ def move(old: str, new: str) -> Break:
 
 HIDDEN = "        hidden = self.kinds(state"
 LEANING = change("network.py", "told[:, None]\n", 'told[:, None] + state["positions"][..., :1]\n')
+PROCESS = 'rng = np.random.default_rng(self.rows[index] + (__import__("os").getpid() << 20))'
 DEFECTS: dict[str, tuple[Break, str]] = {
     "registration_imports_nothing_heavy": (
         change("plugin.py", "from suffuse import hookimpl", "import numpy\n\nfrom suffuse import hookimpl"),
@@ -90,6 +91,10 @@ DEFECTS: dict[str, tuple[Break, str]] = {
     "items_are_the_same_every_time": (
         change("data.py", "rng = np.random.default_rng(self.rows[index])", "rng = np.random.default_rng()"),
         "differs when it is read again",
+    ),
+    "workers_change_nothing": (
+        change("data.py", "rng = np.random.default_rng(self.rows[index])", PROCESS),
+        "depends on the process that it runs in",
     ),
     "splits_share_no_item": (
         change("data.py", "Part(range(count, count", "Part(range(count - 1, count"),

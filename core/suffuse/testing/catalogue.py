@@ -25,6 +25,7 @@ from suffuse.testing.data import (
     pages_stand_alone,
     splits_share_no_item,
     states_fit_their_fields,
+    workers_change_nothing,
 )
 from suffuse.testing.network import (
     batch_mates_change_nothing,
@@ -71,6 +72,7 @@ CHECKS = (
     Check(configuration_fits_its_components, once=True),
     Check(trials_use_what_is_brought, once=True),
     Check(items_are_the_same_every_time, _DATA),
+    Check(workers_change_nothing, _VALUES),
     Check(splits_share_no_item, _DATA),
     Check(conditions_are_those_declared, _DATA),
     Check(states_fit_their_fields, _VALUES),

@@ -20,6 +20,7 @@ from suffuse.spaces import Categorical, Torus
 from suffuse.state import State
 from suffuse.testing.bench import Bench
 from suffuse.testing.check import Inapplicable, ensure
+from suffuse.training.feed import Feed, Order
 
 __all__ = [
     "conditions_are_those_declared",
@@ -30,6 +31,7 @@ __all__ = [
     "pages_stand_alone",
     "splits_share_no_item",
     "states_fit_their_fields",
+    "workers_change_nothing",
 ]
 
 _MOST = 1024
@@ -56,6 +58,17 @@ def items_are_the_same_every_time(bench: Bench) -> None:
     train = bench.source.train
     varied = [_augmented(bench, train, seed) for seed in (1, 1)]
     ensure(_same(*varied), "data.train: `augment` is not a function of its generator alone")
+
+
+def workers_change_nothing(bench: Bench) -> None:
+    """Batches that processes read ahead are those that this one reads."""
+    train = bench.source.train
+    order = Order.of(train, 0, 4)
+    here, there = (
+        list(Feed(train, bench.decoder, bench.fields, order, workers).batches([range(4), range(4, 8)]))
+        for workers in (0, 2)
+    )
+    ensure(all(map(_same, here, there)), "data.train: `gather` or `augment` depends on the process that it runs in")
 
 
 def splits_share_no_item(bench: Bench) -> None:

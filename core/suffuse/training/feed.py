@@ -139,7 +139,7 @@ class _Told(Dataset[_Sent | SuffuseError]):
             return error
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Feed:
     """Encoded batches, drawn in this process or in workers.
 
