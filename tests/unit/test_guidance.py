@@ -65,6 +65,33 @@ def test_guidance_is_linear(network: Counting, scale: float) -> None:
     torch.testing.assert_close(guided[2], free[2], rtol=1e-4, atol=1e-5)  # of whom nothing is asked
 
 
+def test_what_is_kept_is_not_exaggerated(network: Counting) -> None:
+    """The line runs from the belief with the kept conditions alone."""
+    kept = {**network.missing(3), "size": ASKED["size"]}
+    asked, known = value(network(STATE, levels(), ASKED)), value(network(STATE, levels(), kept))
+    guided = value(ClassifierFree(network, 3.0, keep=["size", "tempo"])(STATE, levels(), ASKED))
+    torch.testing.assert_close(guided, known + 3 * (asked - known), rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(guided[0], value(ClassifierFree(network, 3.0)(STATE, levels(), ASKED))[0])
+
+
+def test_where_all_is_kept_there_is_no_second_pass(network: Counting) -> None:
+    ClassifierFree(network, 3.0, keep=["size", "side"])(STATE, levels(), ASKED)
+    assert network.sizes == [3]
+
+
+@pytest.mark.parametrize(
+    ("settings", "why"),
+    [
+        ({"keep": ["sise"]}, "guidance.keep=sise: this run has no such condition; did you mean 'size'"),
+        ({"keep": ["size"], "negative": {"size": 1}}, "guidance.negative.size is set"),
+    ],
+)
+def test_what_cannot_be_kept(network: Counting, settings: dict[str, Any], why: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        ClassifierFree(network, 2.0, **settings)
+    assert why in str(error.value)
+
+
 def test_scale_one_is_no_guidance(network: Counting) -> None:
     assert torch.equal(
         value(ClassifierFree(network, 1.0)(STATE, levels(), ASKED)), value(network(STATE, levels(), ASKED))
