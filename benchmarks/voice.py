@@ -41,7 +41,7 @@ TRAINING = range(5, 15)
 SHOWN = (0, 3, 6, 9)
 """Digits of the held-out takes that are shown to the network."""
 GUIDANCE = {"interval": [0.2, 20.0]}
-"""For what is judged by Resemblyzer: a voice is decided earlier than a word. Chosen on clips that are judged here too."""
+"""For what Resemblyzer judges: a voice is decided earlier than a word. Chosen on clips that are judged here too."""
 
 Digits: TypeAlias = Sequence[NDArray[np.float32]]
 """One clip of each digit."""
