@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -50,7 +51,9 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     folder = tmp_path_factory.mktemp("page")
     summary = {"draws": 9, "valid": 7, "distinct": 5, "new": 4, "passing": 4, "reasons": {"valence": 2}, "asked": {}}
     training = {"logp": [0.0, 1.0, 2.0], "qed": [0.3, 0.5]}
-    text = render_page(rows(), summary, training, {"run": "r" * 200, "checkpoint": "abc"}, 100)
+    drawn = {name: [row[name] for row in rows()] for name in training}
+    scaffolds = Counter(row["scaffold"] for row in rows() if row["scaffold"])
+    text = render_page(rows(), summary, drawn, training, scaffolds, {"run": "r" * 200, "checkpoint": "abc"})
     (folder / "molecules.html").write_text(text, encoding="utf-8")
     opened = Browser(folder / "profile")
     opened.show_as(390, "light")
