@@ -83,13 +83,15 @@ def join_parts(
     prints = train.fingerprints(Preparing(processes=processes)) if train is not None and search else None
     tally, shown = Tally(looked), dict[int, Row]()
     rows = read_parts(paths)
+    each = 1 if prints is None else max(1, len(prints))  # steps of the bar: nearly all time goes into comparisons
+    unit = "row" if prints is None else "comparison"
     try:
-        with _Writers(folder) as writers, Progress(len(census.samples), "row") as bar:
+        with _Writers(folder) as writers, Progress(len(census.samples) * each, unit) as bar:
             for start in range(0, len(census.samples), _BATCH):
                 batch = list(islice(rows, _BATCH))
                 for place, row in enumerate(batch, start):
                     census.mark(place, row)
-                _mark_nearest(batch, train, prints)
+                _mark_nearest(batch, train, prints, lambda done, start=start: bar.update(start * each + done))  # type: ignore[misc]
                 batch = [_ordered(row) for row in batch]
                 for place, row in enumerate(batch, start):
                     order = int(census.order[place])
@@ -99,7 +101,7 @@ def join_parts(
                     if 0 <= order < page:
                         shown[order] = row
                 writers.rows(batch)
-                bar.update(start + len(batch))
+                bar.update((start + len(batch)) * each)
         summary = tally.summary()
         if train is not None:
             summary["training_stereo"] = train.library.stereo
@@ -218,14 +220,19 @@ def _described(train: MoleculeSplit, processes: int | None) -> dict[str, list[fl
     return {name: [row[place] for row in found] for place, name in enumerate(COMPARED)}
 
 
-def _mark_nearest(rows: Sequence[Row], train: MoleculeSplit | None, prints: NDArray[np.uint8] | None) -> None:
+def _mark_nearest(
+    rows: Sequence[Row],
+    train: MoleculeSplit | None,
+    prints: NDArray[np.uint8] | None,
+    progress: Callable[[int], None],
+) -> None:
     for row in rows:
         row["nearest"] = row["tanimoto"] = None
     found = {row["smiles"]: row["fingerprint"] for row in rows if row["valid"]}
     if train is None or prints is None or not found:
         return
     mine = np.frombuffer(b"".join(found.values()), np.uint8).reshape(-1, BITS // 8)
-    places, similarities = nearest(mine, prints)
+    places, similarities = nearest(mine, prints, progress)
     answers = dict(zip(found, zip(train.smiles(places), similarities.tolist(), strict=True), strict=True))
     for row in rows:
         if row["valid"]:
