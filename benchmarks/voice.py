@@ -61,9 +61,8 @@ def measure(options: Options) -> Findings:
     takes = _takes(recordings)
     heldout = HELDOUT[:1] if options.quick else HELDOUT
     made = [_made(outcome.directory, recordings, heldout) for outcome in outcomes]
-    bar, table = judged(
-        prints, takes, {speaker: [each for one in made for each in one[speaker]] for speaker in made[0]}
-    )
+    pooled = {speaker: [each for one in made for each in one[speaker]] for speaker in made[0]}
+    bar, table = judged(prints, takes, pooled)
     if options.results is not None:
         _draw(takes, made[0], options.results / "voice.png")
     bars = [bar, core_minutes(outcomes, ("train",), 20)]
