@@ -3,12 +3,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN := runs/image/demo-$(shell date +%Y-%m-%d_%H-%M-%S)
 
-.PHONY: help demo test unit lint audit reference bench soak wheel clean
+.PHONY: help demo test unit gpu lint audit reference bench soak wheel clean
 
 help:
 	@echo "make demo   train on real images, sample, evaluate, and write a report (about 4 minutes on 2 cores)"
 	@echo "make test   all tests (under 10 minutes on 2 cores)"
 	@echo "make unit   the quick tests alone"
+	@echo "make gpu    the tests that need a CUDA device"
 	@echo "make lint   ruff, mypy, import rules, documentation"
 	@echo "make audit  known vulnerabilities of the pinned dependencies (needs the network)"
 	@echo "make reference  docs/plugins/reference.md from the code"
@@ -47,6 +48,9 @@ test: .venv/.dev
 
 unit: .venv/.dev
 	$(BIN)/python -m pytest tests/unit tests/laws tests/plugins -m "not slow"
+
+gpu: .venv/.dev
+	$(BIN)/python -m pytest tests -m gpu
 
 lint: .venv/.dev
 	$(BIN)/ruff check

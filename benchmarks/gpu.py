@@ -1,20 +1,26 @@
-"""Training steps of a DiT on one GPU, by precision, eager and compiled, in our own loop with all that it does in a real
+"""Training steps of a DiT on one GPU, by precision, in our own loop with all that it does in a real
 run. Floating-point operations are counted by torch on one step in full precision; the share of peak is of what the
-maker states for dense matrices in that precision, where the card is known here. Without a GPU it is skipped."""
+maker states for dense matrices in that precision, where the card is known here. Then samples in full precision, with
+the network asked launch by launch and as a recorded graph, in turn. Without a GPU it is skipped."""
 
 from __future__ import annotations
 
 import tempfile
+import time
 from pathlib import Path
 
 import torch
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import loops, tasks
-from benchmarks.harness import Cell, Findings, Options, Skipped, Table
+from benchmarks.harness import Cell, Findings, Options, Skipped, Table, interleaved
 from suffuse.denoiser import Denoiser
-from suffuse.training.engine import SingleProcess
-from suffuse_image.backbones import DiT
+from suffuse.guidance import Captured, Guidable
+from suffuse.sampling import DDIM, Seeds, sample, uniform
+from suffuse.state import State
+from suffuse.training.engine import SingleProcess, exact
+from suffuse_image.backbones import DiT, UNet
 from suffuse_image.decoder import Pixels
 
 __all__ = ["measure", "operations", "peak"]
@@ -22,6 +28,7 @@ __all__ = ["measure", "operations", "peak"]
 _PEAKS = {"H100": (494.7e12, 989.4e12), "H200": (494.7e12, 989.4e12), "A100": (155.9e12, 311.9e12)}
 """Operations a second with TF32 and with 16 bits, dense, of the SXM forms (makers' data sheets)."""
 _PRECISIONS = ("fp32", "tf32", "bf16")
+_EVALUATIONS = 50
 
 
 def measure(options: Options) -> Findings:
@@ -29,24 +36,56 @@ def measure(options: Options) -> Findings:
     if not torch.cuda.is_available():
         raise Skipped("there is no CUDA device")
     card = torch.cuda.get_device_name()
-    size, batch, width, depth, steps = (8, 8, 64, 2, 2) if options.quick else (32, 256, 512, 8, 40)
+    size, batch, width, depth, steps, rounds = (8, 8, 64, 2, 2, 1) if options.quick else (32, 256, 512, 8, 40, 5)
     task = tasks.labelled(size, batch)
     denoiser = Denoiser(DiT(task.fields, width=width, depth=depth, heads=8), task.fields, "edm", task.split.conditions)
     counted = operations(denoiser, task)
     rows: list[list[Cell]] = []
     with tempfile.TemporaryDirectory(prefix="suffuse-gpu-") as folder:
         for precision in _PRECISIONS:
-            for compiled in (False, True):
-                engine = SingleProcess("cuda", precision)
-                seconds = loops.suffuse(denoiser, task, Path(folder), steps, engine, compiled)
-                rate, most = counted / seconds, peak(card, precision)
-                share = None if most is None else rate / most
-                name = f"{precision}{', compiled' if compiled else ''}"
-                rows.append([name, 1e3 * seconds, batch / seconds, rate / 1e12, share])
+            seconds = loops.suffuse(denoiser, task, Path(folder), steps, SingleProcess("cuda", precision))
+            rate, most = counted / seconds, peak(card, precision)
+            share = None if most is None else rate / most
+            rows.append([precision, 1e3 * seconds, batch / seconds, rate / 1e12, share])
     columns = ("", "ms a step", "samples a second", "TFLOP/s", "share of peak")
     count = sum(parameter.numel() for parameter in denoiser.parameters())
     title = f"DiT with {count:,} parameters, {size}x{size}, batch {batch}, on one {card}"
-    return Findings(bars=[], tables=[Table(title=title, columns=columns, rows=rows)], settings={"card": card})
+    small, large = tasks.labelled(8, 64), tasks.labelled(size, 64)
+    made = [
+        ["UNet of the embedded default, 8x8", *_sampling(small, UNet(small.fields), rounds)],
+        [f"DiT, {size}x{size}", *_sampling(large, DiT(large.fields, width=width, depth=depth, heads=8), rounds)],
+    ]
+    sampling = Table(
+        title=f"Samples in batches of 64 by {_EVALUATIONS} evaluations in fp32",
+        columns=("", "ms an evaluation, by launches", "by a graph", "samples a second, by launches", "by a graph"),
+        rows=made,
+    )
+    training = Table(title=title, columns=columns, rows=rows)
+    return Findings(bars=[], tables=[training, sampling], settings={"card": card})
+
+
+def _sampling(task: tasks.Task, network: nn.Module, rounds: int) -> list[Cell]:
+    """Milliseconds of an evaluation, sampler included, and samples a second; each without and with a graph."""
+    exact(True)
+    fields, count = task.fields, 64
+    denoiser = Denoiser(network, fields, "edm", task.split.conditions).cuda().eval()
+    process, grid = task.objective.process, uniform(_EVALUATIONS, task.schedule)
+    seeds = Seeds(0, range(count))
+    prior = process.prior({name: (count, *field.shape) for name, field in fields.items()}, seeds.at("prior")).to("cuda")
+    condition = {"label": torch.arange(count, device="cuda") % 10}
+
+    def seconds(guided: Guidable) -> float:
+        torch.cuda.synchronize()
+        began = time.perf_counter()
+        made: State = sample(guided, prior, grid, DDIM(), process=process, seeds=seeds, condition=condition)
+        assert made.device.type == "cuda"
+        torch.cuda.synchronize()
+        return time.perf_counter() - began
+
+    captured = Captured(denoiser)
+    found = interleaved({"launches": lambda: seconds(denoiser), "graph": lambda: seconds(captured)}, rounds)
+    each = [found[name].median for name in ("launches", "graph")]
+    return [*(1e3 * value / _EVALUATIONS for value in each), *(count / value for value in each)]
 
 
 def operations(denoiser: Denoiser, task: tasks.Task) -> float:

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-__all__ = ["State"]
+__all__ = ["State", "sent"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +64,7 @@ class State(Mapping[str, Tensor]):
 
     def to(self, device: torch.device | str) -> State:
         """Every tensor on the device."""
-        return self.map(lambda value: value.to(device, non_blocking=True))
+        return self.map(lambda value: sent(value, device))
 
     def rows(self, index: slice | Tensor) -> State:
         """The chosen samples."""
@@ -125,3 +125,13 @@ def _tensor(value: ArrayLike) -> Tensor:
     if tensor.dtype == torch.bool:
         return tensor
     return tensor.to(torch.float32 if tensor.is_floating_point() else torch.int64)
+
+
+def sent(value: Tensor, device: torch.device | str) -> Tensor:
+    """A tensor on a device. One that leaves the CPU for a GPU goes through pinned memory, and nobody waits for it.
+
+    A copy from other memory waits until the GPU has done all that it was given; one back is waited for, since its
+    reader could not tell that it had not arrived.
+    """
+    away = value.device.type == "cpu" and torch.device(device).type == "cuda"
+    return (value.pin_memory() if away else value).to(device, non_blocking=away)

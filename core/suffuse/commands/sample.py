@@ -24,7 +24,7 @@ from suffuse.runs import Run, now
 from suffuse.shards import Shard, Shards, content
 from suffuse.state import State
 from suffuse.training.callbacks import Callbacks, Written
-from suffuse.training.engine import pick_device
+from suffuse.training.engine import exact, pick_device
 from suffuse.world import World
 
 __all__ = ["open_model", "sample"]
@@ -191,6 +191,7 @@ def open_model(config: Mapping[str, Any]) -> tuple[Run, Model]:
     run, step = Run.find(config["run"])
     if config.get("checkpoint") is not None:
         step = int(config["checkpoint"])
+    exact(True)
     return run, load(run, step, device=pick_device(config["device"]), ema=config.get("ema"))
 
 

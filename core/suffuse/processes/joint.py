@@ -15,7 +15,7 @@ from suffuse.processes.discrete import Discrete
 from suffuse.processes.gaussian import Gaussian
 from suffuse.processes.process import Level, Process
 from suffuse.schedules import Schedule
-from suffuse.state import State
+from suffuse.state import State, sent
 from suffuse.warps import Frozen, Identity, Warp, Warped
 
 __all__ = ["JointProcess", "Noise"]
@@ -110,7 +110,7 @@ class JointProcess:
             if not self.frozen(name):
                 shape = tuple(value.shape)
                 fresh = noise[name] if isinstance(noise, Mapping) else self.noise(name, shape, noise)
-                fresh = fresh.to(value.device, non_blocking=True)
+                fresh = sent(fresh, value.device)
                 value = process.corrupt(value, levels[name], fresh, self.fields[name], clean.mask)
             fields[name] = value
         return State(fields, clean.mask)

@@ -13,6 +13,7 @@ from suffuse.fields import Field
 from suffuse.layouts import expand
 from suffuse.posterior import Statement
 from suffuse.schedules import Schedule
+from suffuse.state import sent
 
 __all__ = ["Level", "Process"]
 
@@ -37,7 +38,7 @@ class Level(NamedTuple):
 
     def to(self, device: torch.device, dtype: torch.dtype) -> Level:
         """The tensors in another place and precision."""
-        return self.map(lambda part: part.to(device, dtype))
+        return self.map(lambda part: sent(part.to(dtype), device))
 
     def like(self, value: Tensor) -> tuple[Tensor, Tensor]:
         """alpha and sigma broadcast against a field."""

@@ -20,7 +20,7 @@ from suffuse.sampling.plan import Leg, Move, Plan, Point, Rest, Step
 from suffuse.sampling.seeds import Seeds
 from suffuse.sampling.solvers import DDIM, Solver
 from suffuse.sampling.tokens import Ancestral, TokenSolver
-from suffuse.state import State
+from suffuse.state import State, sent
 
 __all__ = ["Rules", "Walk", "invert", "move_fields", "planned", "plans", "sample"]
 
@@ -107,7 +107,7 @@ class Walk:
         """The levels of each move as tensors ``[B]`` on the device, made before the loop so that it copies nothing."""
         rows: list[dict[str, Level]] = [{} for _ in self.moves]
         for name, table in self.levels.items():
-            here = table.to(like.device, like.dtype, non_blocking=True)
+            here = sent(table.to(like.dtype), like.device)
             parts = zip(
                 *(part.unsqueeze(-1).expand(-1, like.batch_size).unbind() for part in here.unbind()), strict=True
             )
@@ -269,7 +269,7 @@ def _go(
             if stage.random:
                 value = state[name]
                 draws = process.noise(name, tuple(value.shape), seeds.at("step", index))
-                fresh[name] = draws.to(value.device, non_blocking=True)
+                fresh[name] = sent(draws, value.device)
         state = move_fields(stages, state, anchors, history, fresh, process)
         if hooks:
             moment = Moment(index, len(levels), move.end, process, seeds)

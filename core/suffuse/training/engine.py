@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from suffuse.errors import ConfigError, suggest
 from suffuse.world import World
 
-__all__ = ["Engine", "SingleProcess", "opened", "pick_device"]
+__all__ = ["Engine", "SingleProcess", "exact", "opened", "pick_device"]
 
 _PRECISIONS = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -91,7 +91,7 @@ class SingleProcess:
     Args:
         device: ``auto`` (CUDA, then Apple's MPS, then the CPU) or a torch device.
         precision: of the network's forward pass: ``fp32``, ``bf16`` or ``fp16`` (with loss scaling). With ``tf32``
-            matrix products on NVIDIA cards round their factors to 10 bits; elsewhere it is fp32.
+            products and convolutions on NVIDIA cards round their factors to 10 bits; elsewhere it is fp32.
     """
 
     rank = 0
@@ -105,7 +105,7 @@ class SingleProcess:
         self.device = pick_device(device)
         self.dtype = _PRECISIONS[precision]
         if self.device.type == "cuda":
-            torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+            exact(precision != "tf32")
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision == "fp16")
 
     def shard(self, network: nn.Module) -> None:
@@ -180,6 +180,13 @@ def opened(device: str, precision: str, shard: bool = False) -> Iterator[Engine]
 
     with connected(world, device, precision, shard) as engine:
         yield engine
+
+
+def exact(all_bits: bool) -> None:
+    """Whether products of fp32 on NVIDIA cards take all bits of their factors, or as torch's convolutions do of their
+    own, 10 of them (TF32)."""
+    torch.set_float32_matmul_precision("highest" if all_bits else "high")
+    torch.backends.cudnn.allow_tf32 = not all_bits
 
 
 def pick_device(name: str) -> torch.device:

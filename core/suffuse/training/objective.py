@@ -15,7 +15,7 @@ from suffuse.layouts import expand
 from suffuse.parameterizations import PARAMETERIZATIONS
 from suffuse.posterior import Posterior
 from suffuse.processes import JointProcess, Level
-from suffuse.state import State
+from suffuse.state import State, sent
 from suffuse.training.clock import Clock, stratified
 from suffuse.training.couplings import Coupling
 from suffuse.training.weightings import Weighting
@@ -131,4 +131,4 @@ class Objective:
         hidden by itself, hardly a sample would teach it that.
         """
         common, own = (noise.uniform(noise.key(seed, "hide", *which), positions) for which in ((), (name,)))
-        return (torch.where(common <= 0.5, 2 * common, own) <= self.dropout).to(device)
+        return sent(torch.where(common <= 0.5, 2 * common, own) <= self.dropout, device)

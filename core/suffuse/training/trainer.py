@@ -25,6 +25,7 @@ from suffuse.errors import ConfigError, RunError
 from suffuse.fields import check
 from suffuse.progress import Progress
 from suffuse.settings import TrainerSettings
+from suffuse.state import sent
 from suffuse.training.averaging import Average, PowerAverages
 from suffuse.training.callbacks import Callback, Callbacks, Written
 from suffuse.training.checkpoints import Checkpoint, Checkpoints
@@ -227,7 +228,7 @@ class Trainer:
         total_loss: Tensor | None = None
         for number, (rows, (clean, conditions)) in enumerate(parts, 1):
             clean = clean.to(self.engine.device)
-            conditions = {name: value.to(self.engine.device, non_blocking=True) for name, value in conditions.items()}
+            conditions = {name: sent(value, self.engine.device) for name, value in conditions.items()}
             # What a network drops is torch's to draw: the one generator with a state, so it is put back at every part.
             torch.manual_seed(noise.key(self.seed, "dropout", self.step, rows.start) >> 64)
             with self.engine.part(last=number == len(parts)):
