@@ -7,11 +7,13 @@ import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 from rdkit import Chem, rdBase
 from rdkit.Chem import rdDepictor
-from rdkit.Chem.Draw import rdMolDraw2D
 
+from suffuse.errors import PluginError
 from suffuse.files import whole
 from suffuse_molecule.graphs import build
 from suffuse_molecule.molecule import REASONS, Molecule
@@ -37,7 +39,7 @@ def layout(value: Molecule) -> Chem.Mol | None:
 
 def draw_svg(value: Molecule, cell: int) -> str:
     """A drawing as one ``<svg>`` element; its title is the SMILES, or what is wrong."""
-    canvas = rdMolDraw2D.MolDraw2DSVG(cell, cell)
+    canvas = _pencils().MolDraw2DSVG(cell, cell)
     _draw(canvas, value, "" if value.valid else f"invalid: {value.reason}", cell)
     canvas.FinishDrawing()
     body = canvas.GetDrawingText()
@@ -58,7 +60,7 @@ def draw_sheet(values: Sequence[Molecule], captions: Sequence[str], path: Path, 
         raise ValueError(f"a sheet takes one caption for each of one or more values, not {len(captions)}/{len(values)}")
     columns = min(_COLUMNS, math.ceil(math.sqrt(len(values))))
     lines = math.ceil(len(values) / columns)
-    canvas = rdMolDraw2D.MolDraw2DCairo(columns * cell, lines * cell, cell, cell)
+    canvas = _pencils().MolDraw2DCairo(columns * cell, lines * cell, cell, cell)
     canvas.drawOptions().includeMetadata = False  # each molecule again, in RDKit's own binary
     canvas.ClearDrawing()  # to white, for what is dark has to be seen on any page
     for place, (value, caption) in enumerate(zip(values, captions, strict=True)):
@@ -72,7 +74,19 @@ def draw_sheet(values: Sequence[Molecule], captions: Sequence[str], path: Path, 
         draft.write_bytes(canvas.GetDrawingText())
 
 
-def _draw(canvas: rdMolDraw2D.MolDraw2D, value: Molecule, legend: str, cell: int) -> None:
+def _pencils() -> ModuleType:
+    """RDKit's drawing, which needs libraries that a bare server lacks; all else works without."""
+    try:
+        from rdkit.Chem.Draw import rdMolDraw2D
+    except ImportError as error:
+        raise PluginError(
+            f"molecules cannot be drawn here: {error}; install it (Debian: apt install libxrender1 libxext6), or do "
+            "without pictures: trainer.preview_every=0"
+        ) from error
+    return rdMolDraw2D  # type: ignore[no-any-return]
+
+
+def _draw(canvas: Any, value: Molecule, legend: str, cell: int) -> None:
     options = canvas.drawOptions()
     options.fixedBondLength = 0.14 * cell  # so that small molecules look small
     options.clearBackground = False
@@ -80,7 +94,7 @@ def _draw(canvas: rdMolDraw2D.MolDraw2D, value: Molecule, legend: str, cell: int
     options.legendFontSize = 12
     mol = layout(value)
     if mol is not None and value.mol is not None:
-        mol = rdMolDraw2D.PrepareMolForDrawing(mol, kekulize=True)
+        mol = _pencils().PrepareMolForDrawing(mol, kekulize=True)
     with rdBase.BlockLogs():
         canvas.DrawMolecule(_unseen() if mol is None else mol, legend=legend)
 
