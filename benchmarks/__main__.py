@@ -43,6 +43,7 @@ BENCHMARKS = {
     "faults": "Accidents of checkpoints",
     "many": "Many samples",
     "upkeep": "What safety costs",
+    "endurance": "Half an hour",
 }
 """Module in this package -> what it measures. Each has a docstring that says how, and a function ``measure``."""
 

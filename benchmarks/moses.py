@@ -28,7 +28,8 @@ OVERRIDES = [
     "data.split=given",
     "data.max_atoms=27",
     "process.fields.bonds.weight=1",
-    "trainer.steps=1500",
+    "trainer.steps=14000",
+    "trainer.ema=0.9995",
     "trainer.batch_size=64",
     "trainer.preview_every=0",
 ]
