@@ -140,7 +140,7 @@ class Split(ABC):
             DataError: it cannot be read; the message names the file.
         """
 
-    def sizes(self) -> Sequence[int] | None:
+    def sizes(self) -> Sequence[int] | NDArray[np.integer] | None:
         """How many elements each item has, where that varies; None where all items have the same shape."""
         return None
 

@@ -115,9 +115,9 @@ def order(key: int, length: int, positions: Sequence[int]) -> NDArray[np.int64]:
 
 
 @lru_cache(maxsize=4)
-def _permutation(key: int, length: int, number: int) -> NDArray[np.int64]:
+def _permutation(key: int, length: int, number: int) -> NDArray[np.integer]:
     # Remembered, because a million items take 20 ms to shuffle, and a batch asks for 128 of them.
-    return generator(key, number).permutation(length)
+    return generator(key, number).permutation(np.arange(length, dtype=np.min_scalar_type(-length)))
 
 
 def _open_unit(words: NDArray[np.uint32]) -> NDArray[np.float32]:

@@ -22,6 +22,7 @@ from rdkit.Chem import Crippen
 from suffuse.conditions import Scalar
 from suffuse.errors import ConfigError, DataError, SuffuseError
 from suffuse_molecule.data import geometric
+from suffuse_molecule.data.library import Library
 from suffuse_molecule.data.nci import Nci
 from suffuse_molecule.data.sdf import Sdf
 from suffuse_molecule.data.smiles import Smiles
@@ -325,7 +326,7 @@ def test_items_and_batches_agree(tmp_path: Path) -> None:
         assert np.array_equal(bonds, item.value.bonds)
         assert item.condition == {n: pytest.approx(float(v[place])) for n, v in batch.conditions.items()}
     assert [split[index].value.smiles for index in chosen] == split.smiles(chosen)
-    assert split.sizes() == [len(item.value.atoms) for item in split]
+    assert split.sizes().tolist() == [len(item.value.atoms) for item in split]
 
 
 def test_descriptors_become_conditions(tmp_path: Path) -> None:
@@ -558,3 +559,33 @@ def test_a_cache_that_cannot_be_written(tmp_path: Path) -> None:
 def test_the_table_of_rejections_is_plain_json(tmp_path: Path) -> None:
     folder = source(tmp_path).train.library.folder
     assert json.loads((folder / "preprocess.json").read_text())["kept"] == len(SMILES)
+
+
+def test_pages_that_were_read_are_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    count = 200_000
+    starts = 40 * np.arange(count + 1)
+    arrays = {"atoms": np.zeros(40 * count, np.int16), "bonds": np.zeros((40 * count, 3), np.uint8)}
+    arrays |= {"smiles": np.zeros(8, np.uint8), "numbers": np.zeros((count, 1)), "parts": np.zeros(count, np.int16)}
+    arrays |= {"kept": np.arange(count), "keys": np.arange(count, dtype=np.uint64)}
+    arrays |= {f"{name}_starts": starts for name in ("atoms", "bonds", "smiles")}
+    for name, values in arrays.items():
+        np.save(tmp_path / f"{name}.npy", values)
+    (tmp_path / "preprocess.json").write_text("{}")
+    library = Library(tmp_path)
+    before = mapped()
+    for place in range(0, count, 1000):
+        library.graphs(np.arange(place, place + 1000))
+    assert mapped() - before < 5
+    monkeypatch.setattr(Library, "_let_go", lambda self: None)
+    for place in range(0, count, 1000):
+        library.graphs(np.arange(place, place + 1000))
+    assert mapped() - before > 30, "or else this test sees nothing"
+
+
+def mapped() -> float:
+    """MB of files in this process's memory."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        pytest.skip("needs /proc")
+    return next(int(line.split()[1]) for line in lines if line.startswith("RssFile")) / 1024

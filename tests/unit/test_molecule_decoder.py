@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -17,7 +19,7 @@ from molecule_files import SMILES, listed, one_line, plain, source
 from PIL import Image
 from rdkit import Chem
 
-from suffuse.errors import ConfigError, DataError, RunError
+from suffuse.errors import ConfigError, DataError, PluginError, RunError
 from suffuse.fields import Field, pad
 from suffuse.layouts import Masked
 from suffuse.spaces import Categorical
@@ -377,6 +379,18 @@ def test_a_sheet_shows_every_value(tmp_path: Path) -> None:
     assert all(tile.min() == 255 for tile in tiles[len(values) :])
     with pytest.raises(ValueError, match="caption"):
         Graph().sheet(values, [], path)
+
+
+def test_a_server_that_cannot_draw_does_all_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("decoder", "metrics", "session", "files", "page", "data.nci")
+    words = (
+        f"import sys; sys.modules['rdkit.Chem.Draw'] = None; {'; '.join(f'import suffuse_molecule.{n}' for n in names)}"
+    )
+    subprocess.run([sys.executable, "-c", words], check=True)
+    monkeypatch.setitem(sys.modules, "rdkit.Chem.Draw", None)
+    with pytest.raises(PluginError, match=r"cannot be drawn here: .*; install it") as found:
+        Graph().sheet([read("CCO")], [""], tmp_path / "sheet.png")
+    one_line(found)
 
 
 def test_html_is_one_svg_of_its_own() -> None:

@@ -63,14 +63,14 @@ class Order:
 
     seed: int
     length: int
-    sizes: NDArray[np.int64] | None = None
+    sizes: NDArray[np.integer] | None = None
     batch: int = 1
 
     @classmethod
     def of(cls, split: Split, seed: int, batch: int) -> Order:
         """For batches of so many items."""
         sizes = split.sizes()
-        return cls(seed, len(split), None if sizes is None else np.asarray(sizes, np.int64), batch)
+        return cls(seed, len(split), None if sizes is None else np.asarray(sizes), batch)
 
     def at(self, positions: Sequence[int]) -> list[int]:
         """The items at some positions."""
@@ -92,7 +92,7 @@ class Order:
     def _shuffled(self, positions: Sequence[int]) -> NDArray[np.int64]:
         return noise.order(noise.key(self.seed, "order"), self.length, positions)
 
-    def _window(self, number: int, sizes: NDArray[np.int64]) -> NDArray[np.int64]:
+    def _window(self, number: int, sizes: NDArray[np.integer]) -> NDArray[np.int64]:
         width = self._batches * self.batch
         items = self._shuffled(range(number * width, (number + 1) * width))
         batches = items[np.argsort(sizes[items], kind="stable")].reshape(-1, self.batch)

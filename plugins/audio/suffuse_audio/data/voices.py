@@ -52,7 +52,7 @@ class Voices(Split):
         reference = self._other(index, _fixed(index))
         return item if reference is None else Item(item.value, {**item.condition, REFERENCE: reference})
 
-    def sizes(self) -> Sequence[int] | None:
+    def sizes(self) -> Sequence[int] | NDArray[np.integer] | None:
         return self._split.sizes()
 
     def augment(self, item: Item, rng: np.random.Generator) -> Item:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import mmap
 import shutil
 import sys
 import tempfile
@@ -36,6 +37,7 @@ __all__ = ["Library", "Preparing", "Row", "Table", "open_library", "prepare_all"
 
 _FORMAT = 2
 _CHUNK = 500
+_BLOCK = 1 << 16
 _EXAMPLES = 5
 _DAMAGE = ("unparsable", "valence", "kekulize", "sanitize", "timeout", "crash", "too_long")
 """Reasons that speak of a damaged file, or of a wrong column; the others are choices."""
@@ -125,6 +127,7 @@ class Library:
         self._starts = {name: arrays[f"{name}_starts"] for name in ("atoms", "bonds", "smiles")}
         self.numbers, self.parts, self.kept = arrays["numbers"], arrays["parts"], arrays["kept"]
         self.keys = arrays["keys"]
+        self._pages = [array.base for array in arrays.values() if isinstance(array.base, mmap.mmap)]
 
     def __getstate__(self) -> dict[str, Any]:
         return {"folder": self.folder}
@@ -142,25 +145,38 @@ class Library:
         """The share of the molecules of the file, those with duplicates too, that had stereo marks."""
         return round(int(self.facts["accepted_with_stereo"]) / max(1, len(self.parts)), 4)
 
-    def sizes(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    def sizes(self, rows: NDArray[np.integer]) -> NDArray[np.int32]:
         """Atoms of some molecules."""
-        starts = self._starts["atoms"]
-        return np.asarray(starts[rows + 1] - starts[rows])
+        starts, sizes = self._starts["atoms"], np.empty(len(rows), np.int32)
+        for place in range(0, len(rows), _BLOCK):
+            block = rows[place : place + _BLOCK]
+            sizes[place : place + _BLOCK] = starts[block + 1] - starts[block]
+        self._let_go()
+        return sizes
 
-    def graphs(self, rows: NDArray[np.int64]) -> Packed:
+    def graphs(self, rows: NDArray[np.integer]) -> Packed:
         """Some molecules."""
         atoms, counts = self._ragged("atoms", self._atoms, rows)
         bonds, bond_counts = self._ragged("bonds", self._bonds, rows)
+        if len(rows) > 1:
+            self._let_go()
         return Packed(atoms, counts, bonds, bond_counts)
 
-    def smiles(self, rows: NDArray[np.int64]) -> list[str]:
+    def smiles(self, rows: NDArray[np.integer]) -> list[str]:
         """Their canonical SMILES, without stereo."""
         text, counts = self._ragged("smiles", self._smiles, rows)
+        self._let_go()
         ends = counts.cumsum()
         whole = text.tobytes()
         return [whole[end - count : end].decode("ascii") for end, count in zip(ends, counts, strict=True)]
 
-    def _ragged(self, name: str, values: Any, rows: NDArray[np.int64]) -> tuple[Any, NDArray[np.int64]]:
+    def _let_go(self) -> None:
+        """Leave what was read to the system's cache: mapped pages count as this process's, up to the whole file."""
+        if hasattr(mmap, "MADV_DONTNEED"):
+            for pages in self._pages:
+                pages.madvise(mmap.MADV_DONTNEED)
+
+    def _ragged(self, name: str, values: Any, rows: NDArray[np.integer]) -> tuple[Any, NDArray[np.int64]]:
         starts = self._starts[name]
         first = np.asarray(starts[rows])
         counts = np.asarray(starts[rows + 1]) - first

@@ -45,7 +45,7 @@ class MoleculeSplit(Split):
         self.codes = tuple(codes)
         self.explicit = explicit
         self.library = library
-        self._rows = np.asarray(rows, np.int64)
+        self._rows = np.asarray(rows, np.int32)
         self._numbers = {name: np.asarray(numbers[name], np.float32) for name in self.conditions}
 
     def __len__(self) -> int:
@@ -59,10 +59,9 @@ class MoleculeSplit(Split):
     def __iter__(self) -> Iterator[Item]:
         return (self[index] for index in range(len(self)))
 
-    def sizes(self) -> list[int]:
+    def sizes(self) -> NDArray[np.int32]:
         """Atoms of each molecule."""
-        sizes: list[int] = self.library.sizes(self._rows).tolist()
-        return sizes
+        return self.library.sizes(self._rows)
 
     def gather(self, indices: Sequence[int], rngs: Sequence[np.random.Generator] | None = None) -> Batch:
         """``values`` is `Packed`; all molecules are fetched by one index operation."""
