@@ -9,6 +9,8 @@ from __future__ import annotations
 import io
 import itertools
 import os
+import shutil
+import tempfile
 import threading
 import zipfile
 from collections.abc import Collection, Iterator
@@ -16,9 +18,21 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Protocol, TypeAlias
 
+from suffuse.disk import flush_all
 from suffuse.errors import DataError
 
-__all__ = ["Archive", "Files", "Place", "Tree", "cache_folder", "common_folder", "open_files", "top_folder", "whole"]
+__all__ = [
+    "Archive",
+    "Files",
+    "Place",
+    "Tree",
+    "cache_folder",
+    "common_folder",
+    "open_files",
+    "top_folder",
+    "whole",
+    "whole_folder",
+]
 
 Place: TypeAlias = str | bytes | BinaryIO
 """Where a library finds a file that it opens by itself: a path of the system, or bytes in memory."""
@@ -99,6 +113,32 @@ def whole(path: Path) -> Iterator[Path]:
             draft.unlink(missing_ok=True)
     except OSError as error:
         raise DataError(f"{path}: cannot be written ({error.strerror or error})") from error
+
+
+@contextmanager
+def whole_folder(place: Path) -> Iterator[Path]:
+    """A hidden folder to fill with files, which becomes ``place`` if nothing fails; else there is nothing of it.
+
+    It is for what can be made again, such as prepared data in a `cache_folder` under a name that says what it was made
+    from: what lay there goes, as it was damaged or held less. Where another process was faster, its folder stays.
+
+    ``with whole_folder(place) as draft: np.save(draft / "values.npy", values)``
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=place.parent, prefix=".", ignore_cleanup_errors=True) as hidden:
+        draft = Path(hidden) / "whole"
+        draft.mkdir()
+        yield draft
+        flush_all([path for path in draft.rglob("*") if path.is_file()])
+        shutil.rmtree(place, ignore_errors=True)
+        try:
+            draft.replace(place)
+        except OSError:
+            if not place.is_dir():
+                raise
 
 
 def cache_folder(name: str) -> Path:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from suffuse.errors import DataError
-from suffuse.files import Archive, Files, cache_folder, common_folder, open_files, top_folder
+from suffuse.files import Archive, Files, cache_folder, common_folder, open_files, top_folder, whole_folder
 
 SUFFIXES = frozenset({".xyz", ".mol"})
 WANTED = ["a/b/c.xyz", "a/é 猫.mol", "z.XYZ"]
@@ -172,3 +172,32 @@ def test_caches_lie_where_the_user_keeps_them(tmp_path: Path, monkeypatch: pytes
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert cache_folder("sound") == tmp_path / ".cache" / "suffuse" / "sound"
+
+
+def test_a_folder_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
+    place = tmp_path / "caches" / "key"
+    with pytest.raises(IsADirectoryError), whole_folder(place) as draft:
+        draft.write_text("half")
+    assert list(place.parent.iterdir()) == []
+    for name in ("first", "second"):
+        with whole_folder(place) as draft:
+            (draft / name).touch()
+            assert not (place / name).exists()
+        assert [path.name for path in place.iterdir()] == [name], "what was there goes"
+    assert list(place.parent.iterdir()) == [place]
+
+
+def test_the_folder_of_a_faster_process_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = tmp_path / "key"
+    monkeypatch.setattr("suffuse.files.shutil.rmtree", lambda *args, **settings: None)
+    with whole_folder(place) as draft:
+        (draft / "slower").touch()
+        place.mkdir()
+        (place / "faster").touch()
+    assert [path.name for path in place.iterdir()] == ["faster"]
+
+
+def test_a_folder_that_cannot_be_made_is_an_error_of_the_system(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="file"), whole_folder(tmp_path / "file" / "key"):
+        pass

@@ -10,8 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from suffuse.errors import ConfigError, DataError
-from suffuse.files import Files, cache_folder
+from suffuse.files import Files, cache_folder, whole_folder
 from suffuse.splits import check_choice
 from suffuse_audio.data.recording import Facts, Preparation
 from suffuse_audio.data.splits import Sound32
@@ -215,28 +213,14 @@ def _write(
     headers: _Index,
 ) -> _Index:
     """Fill a folder of the cache, and say what is in it."""
-    place.parent.mkdir(parents=True, exist_ok=True)
-    hidden = place.with_name(f".{place.name}-{uuid.uuid4().hex}")
-    hidden.mkdir()
-    try:
+    with whole_folder(place) as draft:
         index = headers
         if keep or check:
-            index = _write_samples(hidden, files, names, preparation, keep)
+            index = _write_samples(draft, files, names, preparation, keep)
         known = [facts for facts in index.facts if facts is not None]
         peaks = [facts.peaks for facts in known if facts.peaks is not None]
-        np.save(hidden / "peaks.npy", np.concatenate(peaks) if peaks else np.zeros(0, np.float32))
-        (hidden / "index.json").write_text(json.dumps(_to_json(index)), encoding="utf-8")
-        for path in hidden.iterdir():
-            _sync(path)
-        # An older one holds less, or is damaged. Processes that have it open keep it open.
-        shutil.rmtree(place, ignore_errors=True)
-        try:
-            hidden.rename(place)
-        except OSError:
-            if not (place / "index.json").exists():  # else another process was faster with the same content
-                raise
-    finally:
-        shutil.rmtree(hidden, ignore_errors=True)
+        np.save(draft / "peaks.npy", np.concatenate(peaks) if peaks else np.zeros(0, np.float32))
+        (draft / "index.json").write_text(json.dumps(_to_json(index)), encoding="utf-8")
     return index
 
 
@@ -256,11 +240,6 @@ def _write_samples(folder: Path, files: Files, names: Sequence[str], preparation
                 stream.write(np.rint(samples.T / scales[row]).astype("<i2").tobytes())
                 end += samples.shape[1]
     return _Index(facts, problems, starts, scales) if keep else _Index(facts, problems)
-
-
-def _sync(path: Path) -> None:
-    with path.open("rb") as stream:
-        os.fsync(stream.fileno())
 
 
 def _to_json(index: _Index) -> dict[str, Any]:

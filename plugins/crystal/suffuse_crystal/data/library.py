@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -24,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from suffuse.errors import ConfigError, DataError
-from suffuse.files import cache_folder
+from suffuse.files import cache_folder, whole_folder
 from suffuse.progress import Progress
 from suffuse_crystal.cells import Cells
 from suffuse_crystal.data.standard import DAMAGE, REJECTIONS, Entry, Standard, Unfit, prepare
@@ -163,17 +161,8 @@ def open_library(records: Records, standard: Standard, preparing: Preparing) -> 
     except (OSError, EOFError, ValueError, KeyError):
         pass  # there is none, or it is damaged
     try:
-        preparing.folder.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(place, ignore_errors=True)
-        with tempfile.TemporaryDirectory(dir=preparing.folder, prefix=".", ignore_cleanup_errors=True) as hidden:
-            whole = Path(hidden) / "whole"
-            whole.mkdir()
-            summary = _fill(whole, records, standard, preparing)
-            try:
-                whole.replace(place)
-            except OSError:
-                if not (place / "preprocess.json").is_file():  # else another process was there first
-                    raise
+        with whole_folder(place) as draft:
+            summary = _fill(draft, records, standard, preparing)
         library = Library(place)
     except OSError as error:
         raise DataError(f"data.cache_dir={preparing.folder}: cannot be used ({error.strerror or error})") from error

@@ -12,7 +12,6 @@ import json
 import mmap
 import shutil
 import sys
-import tempfile
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,7 +25,7 @@ from numpy.typing import NDArray
 from rdkit import rdBase
 
 from suffuse.errors import ConfigError, DataError
-from suffuse.files import cache_folder
+from suffuse.files import cache_folder, whole_folder
 from suffuse.progress import Progress
 from suffuse_molecule.data.standard import REJECTIONS, Entry, Standard, prepare
 from suffuse_molecule.graphs import Packed, Unfit, name_of
@@ -220,13 +219,8 @@ def open_library(table: Table, standard: Standard, preparing: Preparing) -> Libr
     if library is not None:
         return library
     try:
-        preparing.folder.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(place, ignore_errors=True)  # what is left of a damaged one
-        with tempfile.TemporaryDirectory(dir=preparing.folder, prefix=".", ignore_cleanup_errors=True) as hidden:
-            whole = Path(hidden) / "whole"
-            whole.mkdir()
-            _fill(whole, table, standard, preparing)
-            _move(whole, place)
+        with whole_folder(place) as draft:
+            _fill(draft, table, standard, preparing)
         library = Library(place)
     except OSError as error:
         raise DataError(f"data.cache_dir={preparing.folder}: cannot be used ({error.strerror or error})") from error
@@ -240,14 +234,6 @@ def _whole(place: Path) -> Library | None:
         return Library(place)
     except (OSError, ValueError):
         return None
-
-
-def _move(whole: Path, place: Path) -> None:
-    try:
-        whole.replace(place)
-    except OSError:
-        if not (place / "preprocess.json").is_file():  # else another process was there first, with the same content
-            raise
 
 
 def _key(table: Table, standard: Standard, preparing: Preparing) -> str:
