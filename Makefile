@@ -13,7 +13,7 @@ help:
 	@echo "make lint   ruff, mypy, import rules, documentation"
 	@echo "make audit  known vulnerabilities of the pinned dependencies (needs the network)"
 	@echo "make reference  docs/plugins/reference.md from the code"
-	@echo "make soak   kill, damage and fill up, and count what survives (an hour on 2 cores; DIR runs/soak, goes on if repeated)"
+	@echo "make soak   kill, damage and fill up, and count what survives (an hour and a half on 2 cores; DIR runs/soak, goes on if repeated)"
 	@echo "make bench  the benchmarks behind docs/results.md (hours; see benchmarks/README.md)"
 
 .venv:
@@ -72,7 +72,7 @@ bench: .venv/.bench
 	$(BIN)/python -m benchmarks all
 
 soak: .venv/.dev
-	$(BIN)/python -m benchmarks survival faults many upkeep --runs runs/soak
+	$(BIN)/python -m benchmarks survival faults many upkeep endurance --runs runs/soak
 
 wheel: .venv/.dev
 	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist .

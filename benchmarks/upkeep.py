@@ -1,6 +1,5 @@
 """What it costs to be safe: the share of training that checkpoints take at the default interval, the seconds until a
-resumed run is at work beside those of a new one, what a second process gains, and whether a run that goes on and on
-takes more and more memory."""
+resumed run is at work beside those of a new one, and what a second process gains."""
 
 from __future__ import annotations
 
@@ -13,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from benchmarks.harness import Bar, Findings, Options, Spread, Table, interleaved
@@ -34,12 +32,10 @@ DEFAULT = [
 TINY = [*DEFAULT, "backbone=unet_tiny", "backbone.width=16", "trainer.batch_size=16"]
 SHARE = 0.01
 """Largest share of the time of training that saving may take."""
-GROWTH = 1.0
-"""Largest growth of a long run's memory in its second half, in MB."""
 
 
 def measure(options: Options) -> Findings:
-    """Four things in turn."""
+    """Three things in turn."""
     torch.set_num_threads(1)
     preload(["image"])
     place = options.runs / "upkeep"
@@ -55,13 +51,11 @@ def measure(options: Options) -> Findings:
     )
     efficiency = rates["2"].median / (2 * rates["1"].median)
     new, again = starts(place / "started")
-    minutes, growth, per_step = memory(place / "long", 200 if options.quick else 6000)
     return Findings(
         bars=[
             Bar(
                 promise="saving takes at most 1 % of training at the default interval", found=share, met=share <= SHARE
             ),
-            Bar(promise="less than 1 MB more in the second half of a long run", found=growth, met=growth < GROWTH),
         ],
         tables=[
             Table(
@@ -79,11 +73,6 @@ def measure(options: Options) -> Findings:
                 title="A second process",
                 columns=("processes, one thread each", "samples a second", "least", "most"),
                 rows=[[name, *spread.cells()] for name, spread in rates.items()],
-            ),
-            Table(
-                title="Memory of a long run",
-                columns=("minutes", "MB more in the second half", "bytes a step"),
-                rows=[[minutes, growth, per_step]],
             ),
         ],
         settings={"run": " ".join(["suffuse train", *DEFAULT]), "two processes at a share of two of": efficiency},
@@ -136,25 +125,3 @@ def _start(directory: Path, words: Sequence[str]) -> float:
     seconds = time.perf_counter() - began
     process.wait()
     return seconds
-
-
-def memory(directory: Path, steps: int) -> tuple[float, float, float]:
-    """Minutes of a run, the MB by which it grew in its second half by a straight line, and bytes a step."""
-    often = ["trainer.log_every=10", "trainer.checkpoint_every=100", f"trainer.steps={steps}"]
-    began = time.monotonic()
-    life = Life(["train", *TINY, *often, f"hydra.run.dir={directory}"], directory.with_suffix(".log"))
-    seen: list[tuple[float, float]] = []
-    pages = Path(f"/proc/{life.processes[0].pid}/statm")
-    while not life.over:
-        try:
-            seen.append(
-                (time.monotonic() - began, int(pages.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6)
-            )
-        except (OSError, IndexError):
-            break
-        time.sleep(0.1)
-    life.wait(60)
-    half = np.array(seen[len(seen) // 2 :])
-    slope = float(np.polyfit(half[:, 0], half[:, 1], 1)[0])
-    growth = slope * float(half[-1, 0] - half[0, 0])
-    return (time.monotonic() - began) / 60, growth, growth * 1e6 / (steps / 2)
