@@ -37,6 +37,7 @@ BENCHMARKS = {
     "qm9": "QM9 in five minutes",
     "qm9_long": "QM9 in an hour",
     "moses": "MOSES in twenty minutes",
+    "moses_memory": "Memory of training on MOSES",
     "control": "Molecules of an asked property",
     "molecule_speed": "Molecules a second",
     "survival": "Kills of real runs",
