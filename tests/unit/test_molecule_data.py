@@ -17,7 +17,7 @@ pytest.importorskip("rdkit")
 
 from molecule_files import SMILES, everything, facts, listed, one_line, plain, source
 from rdkit import Chem
-from rdkit.Chem import Crippen
+from rdkit.Chem import Crippen, rdDepictor, rdDistGeom
 
 from suffuse.conditions import Scalar
 from suffuse.errors import ConfigError, DataError, SuffuseError
@@ -559,6 +559,33 @@ def test_a_cache_that_cannot_be_written(tmp_path: Path) -> None:
 def test_the_table_of_rejections_is_plain_json(tmp_path: Path) -> None:
     folder = source(tmp_path).train.library.folder
     assert json.loads((folder / "preprocess.json").read_text())["kept"] == len(SMILES)
+
+
+@pytest.mark.parametrize(
+    ("smiles", "found"),
+    [
+        ("CCO", (False, False, False)),
+        ("C1CCCCC1", (False, False, False)),
+        ("CC(C)=C", (False, False, False)),
+        ("C[C@H](C)O", (False, False, False)),  # a mark on what is no centre
+        ("C/C=C(/C)C", (False, False, False)),
+        ("CC(O)F", (False, True, False)),  # in space it is one of the two
+        ("C[C@H](O)F", (True, True, True)),
+        ("C/C=C/C", (True, True, True)),
+    ],
+)
+def test_stereo_is_what_tells_molecules_apart(smiles: str, found: tuple[bool, ...]) -> None:
+    flat, solid = Chem.MolFromSmiles(smiles), Chem.AddHs(Chem.MolFromSmiles(smiles))
+    rdDepictor.Compute2DCoords(flat)
+    rdDistGeom.EmbedMolecule(solid, randomSeed=1)
+    blocks = [(smiles, "smiles"), (Chem.MolToMolBlock(solid), "sdf"), (Chem.MolToMolBlock(flat), "sdf")]
+    assert tuple(prepare(text, kind, Standard()).stereo for text, kind in blocks) == found
+    for (text, kind), stereo in zip(blocks, found, strict=True):
+        if stereo:
+            with pytest.raises(Unfit, match="stereo"):
+                prepare(text, kind, Standard(stereo="reject"))
+        else:
+            assert prepare(text, kind, Standard(stereo="reject")).smiles == canonical(Chem.MolFromSmiles(smiles))
 
 
 def test_pages_that_were_read_are_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,7 +34,7 @@ from suffuse_molecule.workers import Workers
 
 __all__ = ["Library", "Preparing", "Row", "Table", "open_library", "prepare_all"]
 
-_FORMAT = 2
+_FORMAT = 3
 _CHUNK = 500
 _BLOCK = 1 << 16
 _EXAMPLES = 5

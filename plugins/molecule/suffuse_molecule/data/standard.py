@@ -139,6 +139,8 @@ def prepare(text: str, kind: str, standard: Standard) -> Entry:
                     Chem.SanitizeFlags.SANITIZE_KEKULIZE: "kekulize",
                 }.get(failed, "sanitize")
             )
+        if kind == "sdf":  # of coordinates and wedges, RDKit tells stereo only where it sanitises by itself
+            mol = Chem.MolFromMolBlock(text, removeHs=False, strictParsing=False) or mol
         try:
             return _accept(mol, standard)
         except Unfit:
@@ -173,10 +175,9 @@ def _accept(mol: Chem.Mol, standard: Standard) -> Entry:
     if mol.GetNumAtoms() > standard.max_atoms:
         raise Unfit("too_large")
     stereo = _has_stereo(mol)
-    if stereo:
-        if standard.stereo == "reject":
-            raise Unfit("stereo")
-        Chem.RemoveStereochemistry(mol)
+    if stereo and standard.stereo == "reject":
+        raise Unfit("stereo")
+    Chem.RemoveStereochemistry(mol)
     if standard.charges == "neutralise":
         mol = rdMolStandardize.Uncharger().uncharge(mol)
     elif standard.charges == "reject" and Chem.GetFormalCharge(mol):
@@ -209,7 +210,8 @@ def _one_fragment(mol: Chem.Mol, standard: Standard) -> Chem.Mol:
 
 
 def _has_stereo(mol: Chem.Mol) -> bool:
+    Chem.AssignStereochemistry(mol, cleanIt=True, force=True)  # takes away marks that tell nothing apart
     none = (Chem.BondStereo.STEREONONE, Chem.BondStereo.STEREOANY)
     return any(atom.GetChiralTag() != Chem.ChiralType.CHI_UNSPECIFIED for atom in atoms_of(mol)) or any(
-        bond.GetStereo() not in none or bond.GetBondDir() != Chem.BondDir.NONE for bond in bonds_of(mol)
+        bond.GetStereo() not in none for bond in bonds_of(mol)
     )
