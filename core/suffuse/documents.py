@@ -19,10 +19,11 @@ from suffuse.errors import ConfigError, RunError, SuffuseError
 
 __all__ = ["dump_yaml", "read_json", "read_yaml", "vet_configuration", "vet_folder", "vet_override"]
 
-_MOST_YAML, _MOST_JSON = 1 << 20, 1 << 26
+_MOST_YAML, _MOST_JSON = 1 << 16, 1 << 26
 _DEEPEST = 64
 _CODE_KEY = re.compile(r"_(target|partial|args|convert|recursive|call)_")
-_RESOLVER = re.compile(r"\$\{\s*[\w.]+\s*:")
+_RESOLVER = re.compile(r"\$\{[^}]*(:|\$\{)")
+"""An interpolation with a colon calls a resolver; one within another may come to have one."""
 _ABSOLUTE = re.compile(r"[/~\\]|[A-Za-z]:[\\/]|(file|pkg|https?)://")
 
 
@@ -42,7 +43,8 @@ def read_yaml(path: Path) -> Any:
     """The content of a YAML file as plain data.
 
     Raises:
-        RunError: it cannot be read, is larger than 1 MB, nested deeper than 64, or has tags, aliases or a key twice.
+        RunError: it cannot be read, is larger than 64 kB (a third of a second), nested deeper than 64, or has tags,
+            aliases or a key twice.
     """
     text = _text(path, _MOST_YAML)
     try:

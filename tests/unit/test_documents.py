@@ -35,7 +35,8 @@ UNREADABLE = {
     "tab": ("a:\n\tb: 1\n", "not readable"),
     "two documents": ("a: 1\n---\nb: 2\n", "not readable"),
     "not text": ("a: \x00\n", "not readable"),
-    "size": ("#" * (1 << 20) + "\na: 1\n", "more than the"),
+    "size": ("#" * (1 << 16) + "\na: 1\n", "more than the"),
+    "a tag at the end of all that is read": ("- a\n" * 16_000 + "- !thing 1\n", "tag !thing is refused"),
 }
 
 REFUSED = {
@@ -46,6 +47,8 @@ REFUSED = {
     "environment": ({"data": {"path": "${oc.env:HOME}"}}, r"data\.path=.*resolvers are refused"),
     "inside a text": ({"note": "x ${ oc.env:SECRET } y"}, "note=.*resolvers are refused"),
     "any resolver": ({"a": "${eval:1+1}"}, "a=.*resolvers are refused"),
+    "a resolver put together": ({"data": {"path": "${oc.${data.mode}:HOME}"}}, r"data\.path=.*resolvers are refused"),
+    "a resolver found elsewhere": ({"a": "${${b}:HOME}", "b": "oc.env"}, "a=.*resolvers are refused"),
 }
 
 
@@ -162,6 +165,7 @@ def test_the_command_line_looks_before_hydra_does(tmp_path: Path, capsys: pytest
         ("hydra/job_logging=none", "Hydra itself is refused"),
         ("+data.x={_target_: os.system}", "never code"),
         ("data.path=${oc.env:HOME}", "resolvers are refused"),
+        ("data.path=${${data.name}:HOME}", "resolvers are refused"),
     ],
 )
 def test_a_run_that_would_act_when_it_is_resumed(

@@ -401,7 +401,15 @@ def fake(monkeypatch: pytest.MonkeyPatch, **sets: Any) -> None:
 
 def test_qm9_through_geometric(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [SimpleNamespace(smiles=s, y=torch.arange(19.0)[None] + place) for place, s in enumerate(SMILES[:5])]
-    fake(monkeypatch, QM9=lambda root: rows)
+
+    def fetch(root: str) -> Any:
+        assert not Path(root).exists(), "torch-geometric unpickles what lies there"
+        return rows
+
+    theirs = tmp_path / "qm9" / "raw" / "qm9_v3.pt"  # of a folder that somebody handed on
+    theirs.parent.mkdir(parents=True)
+    theirs.touch()
+    fake(monkeypatch, QM9=fetch)
     data = geometric.Qm9(root=tmp_path, numbers=["gap"], heldout=0.0, **plain(tmp_path))
     assert [item.condition["gap"] for item in data.train] == [4.0, 5.0, 6.0, 7.0, 8.0]
     fake(monkeypatch)  # it is written once, and not asked for again

@@ -6,8 +6,8 @@ What it holds is written once as a file of SMILES with the targets as columns, a
 from __future__ import annotations
 
 import csv
-import os
-from collections.abc import Iterable, Iterator, Sequence
+import tempfile
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -46,7 +46,7 @@ class Qm9(DataSource):
     """QM9: 133,885 molecules of up to nine heavy atoms C, N, O and F, with 19 properties.
 
     Args:
-        root: where PyTorch Geometric keeps it; None for the user's own folder of caches.
+        root: where the table that is made of it is kept; None for the user's own folder of caches.
         numbers: properties that become conditions: mu, alpha, homo, lumo, gap, r2, zpve, u0, u298, h298, g298, cv …
         descriptors: that become conditions, such as ``[logp, qed]``.
         hydrogens: ``implicit``, or ``explicit`` as atoms of the graph.
@@ -91,7 +91,7 @@ class Zinc(DataSource):
     """ZINC: 249,456 drug-like molecules with the target penalised logP, or a subset of 12,000; split as published.
 
     Args:
-        root: where PyTorch Geometric keeps it; None for the user's own folder of caches.
+        root: where the table that is made of it is kept; None for the user's own folder of caches.
         subset: the 12,000 molecules alone.
         numbers: ``[penalised_logp]`` makes a condition of it.
         descriptors: that become conditions, such as ``[logp, qed]``.
@@ -136,7 +136,7 @@ class MoleculeNet(DataSource):
 
     Args:
         dataset: its name.
-        root: where PyTorch Geometric keeps it; None for the user's own folder of caches.
+        root: where the table that is made of it is kept; None for the user's own folder of caches.
         numbers: targets that become conditions: ``y0``, ``y1`` … in the order of the set.
         min_atoms, max_atoms: of the molecules that are taken.
         salts: ``reject`` what has several fragments, or take the ``largest``.
@@ -208,9 +208,11 @@ Line = Sequence[Any]
 def _exported(name: str, root: str | Path | None, columns: Sequence[str], lines: Any) -> Path:
     """The dataset as a CSV file, written once.
 
+    PyTorch Geometric unpickles what lies in its folder. It gets a new one, in which only what it fetches can lie.
+
     Args:
         name: of the file.
-        root: of PyTorch Geometric's own files.
+        root: of the file's folder.
         columns: after the SMILES; empty for ``y0`` on.
         lines: (folder) -> rows of the file.
 
@@ -221,21 +223,19 @@ def _exported(name: str, root: str | Path | None, columns: Sequence[str], lines:
     path = base / "suffuse" / f"{name}.csv"
     if path.is_file():
         return path
-    hidden = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        rows: Iterator[Line] = iter(lines(str(base / name)))
-        with hidden.open("w", newline="", encoding="utf-8") as stream:
-            writer = csv.writer(stream)
-            for number, row in enumerate(rows):
-                if number == 0:
-                    writer.writerow(["smiles", *(columns or [f"y{place}" for place in range(len(row) - 1)])])
-                writer.writerow(row)
-        hidden.replace(path)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".", ignore_cleanup_errors=True) as hidden:
+            draft = Path(hidden) / path.name
+            with draft.open("w", newline="", encoding="utf-8") as stream:
+                writer = csv.writer(stream)
+                for number, row in enumerate(lines(str(Path(hidden) / "fetched"))):
+                    if number == 0:
+                        writer.writerow(["smiles", *(columns or [f"y{place}" for place in range(len(row) - 1)])])
+                    writer.writerow(row)
+            draft.replace(path)
     except (OSError, RuntimeError) as error:  # of urllib, and of a damaged download
         raise DataError(f"{name}: cannot be fetched or written below {base} ({error})") from error
-    finally:
-        hidden.unlink(missing_ok=True)
     return path
 
 
