@@ -197,7 +197,10 @@ def read(path: Path) -> Checkpoint:
         if expected != facts(file):
             raise RunError(f"{file}: damaged (size or SHA-256 is not that of the manifest)")
         if file.suffix == ".safetensors":
-            tensors[file.stem] = load_file(file)
+            try:
+                tensors[file.stem] = load_file(file)
+            except SafetensorError as error:
+                raise RunError(f"{file}: no safetensors file ({str(error).splitlines()[0]})") from error
     state = _json(path / _STATE)
     vet_configuration(state.get("config"), path / _STATE)
     return Checkpoint(

@@ -80,7 +80,7 @@ def read_record(path: Path) -> dict[str, Any]:
         raise DataError(f"{path}: no provenance record in it; a program that saved it again may have dropped it")
     try:
         record: dict[str, Any] = json.loads(found)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: its provenance record is damaged ({error})") from error
     return record
 

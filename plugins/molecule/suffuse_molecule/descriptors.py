@@ -132,7 +132,7 @@ def columns_of(library: Library, name: str, preparing: Preparing) -> NDArray[np.
         DataError: it cannot be kept.
     """
     path = library.folder / "descriptors" / f"{name}.npy"
-    if not path.is_file():
+    if not _kept(path):
         values = np.full(len(library.parts), math.nan)
         found = _over(library, "describe_all", preparing, [name], unit=name)
         values[library.kept] = [math.nan if isinstance(each, Lost) else each[0] for each in found]
@@ -161,7 +161,7 @@ def fingerprints_of(library: Library, preparing: Preparing) -> NDArray[np.uint8]
         DataError: they cannot be kept.
     """
     path = library.folder / "fingerprints.npy"
-    if not path.is_file():
+    if not _kept(path):
         found = _over(library, "fingerprint_all", preparing, unit="fingerprint")
         prints = b"".join(bytes(BITS // 8) if isinstance(each, Lost) else each for each in found)
         _keep(path, lambda stream: np.save(stream, np.frombuffer(prints, np.uint8).reshape(-1, BITS // 8)))
@@ -183,6 +183,15 @@ def _over(
             yield from results
             done += len(results)
             bar.update(done)
+
+
+def _kept(path: Path) -> bool:
+    """Whether there is a file of an array, and it is not damaged."""
+    try:
+        np.lib.format.open_memmap(path, mode="r")
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _keep(path: Path, write: Callable[[BinaryIO], object]) -> None:

@@ -265,7 +265,7 @@ def _load(place: Path, count: int, channels: int) -> _Index | None:
             return None
         if index.starts is not None and (place / "samples.i16").stat().st_size != 2 * channels * index.frames:
             return None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, EOFError, ValueError, KeyError, TypeError):
         return None
     return index
 

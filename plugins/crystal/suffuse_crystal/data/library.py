@@ -115,7 +115,7 @@ class Library:
         self.descriptors: Mapping[str, Sequence[str]] = facts["descriptors"]
         self.keys: Sequence[str] = facts["keys"]
         self._numbers, self._positions, self.counts, self._lattices = (
-            np.load(folder / f"{name}.npy", mmap_mode="r") for name in _ARRAYS
+            np.lib.format.open_memmap(folder / f"{name}.npy", mode="r") for name in _ARRAYS
         )
         self._ends = np.cumsum(self.counts)
 

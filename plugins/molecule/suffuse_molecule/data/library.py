@@ -121,7 +121,7 @@ class Library:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.facts: Mapping[str, Any] = json.loads((folder / "preprocess.json").read_text(encoding="utf-8"))
-        arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _ARRAYS}
+        arrays: dict[str, Any] = {name: np.lib.format.open_memmap(folder / f"{name}.npy", mode="r") for name in _ARRAYS}
         self._atoms, self._bonds, self._smiles = arrays["atoms"], arrays["bonds"], arrays["smiles"]
         self._starts = {name: arrays[f"{name}_starts"] for name in ("atoms", "bonds", "smiles")}
         self.numbers, self.parts, self.kept = arrays["numbers"], arrays["parts"], arrays["kept"]
