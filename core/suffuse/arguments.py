@@ -39,7 +39,7 @@ _PATHS = re.compile(r"(?:.*\.)?(?:path|run|resume|init|input|other|mask|out|labe
 _FROM_RUN = ("modality", "data", "backbone", "decoder", "metric", "process", "trainer")
 _OPEN = {
     "sample": ("condition", "sampler", "guidance", "decoder"),
-    "evaluate": ("sampler", "guidance"),
+    "evaluate": ("sampler", "guidance", "metric"),
     "report": ("sampler", "guidance"),
 }
 """Sections of each command whose keys are known only to the run."""

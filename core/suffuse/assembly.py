@@ -167,6 +167,8 @@ def load(
     there, here = checkpoint.state.get("modality"), run.config["modality"]["name"]
     if there != here:
         raise RunError(f"{run.directory}: the checkpoint is of modality {there}, but config.yaml says {here}")
+    if "average" not in checkpoint.tensors:
+        raise RunError(f"{run.directory}: the checkpoint of step {checkpoint.step} has no average of the weights")
     weights = checkpoint.tensors["average"]
     if ema is not None:
         weights = reconstruct(Snapshots(run.directory / "averages"), checkpoint, ema)
@@ -203,6 +205,9 @@ def _from_checkpoint(
     checkpoint: Checkpoint, weights: Mapping[str, Tensor], registry: Registry, device: torch.device | str
 ) -> Model:
     """A model from a checkpoint's own description of its network, fields and conditions."""
+    for name, kind in (("config", Mapping), ("fields", Mapping), ("conditions", Mapping), ("sizes", Mapping | None)):
+        if not isinstance(checkpoint.state.get(name), kind):
+            raise RunError(f"the checkpoint of step {checkpoint.step} has no {name} that can be read in its state.json")
     config = checkpoint.state["config"]
     fields = {name: Field.from_json(data) for name, data in checkpoint.state["fields"].items()}
     plugin = config["modality"]["name"]

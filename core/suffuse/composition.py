@@ -97,13 +97,17 @@ def plain(command: str, config: DictConfig) -> dict[str, Any]:
         ConfigError: a value is missing, or a key, a type or a value is wrong.
     """
     from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
 
     from suffuse.settings import check
 
-    missing = sorted(OmegaConf.missing_keys(config))
-    if missing:
-        raise ConfigError(f"{missing[0]} has no value yet; give {missing[0]}=VALUE")
-    data = OmegaConf.to_container(config, resolve=True)
+    try:
+        missing = sorted(OmegaConf.missing_keys(config))
+        if missing:
+            raise ConfigError(f"{missing[0]} has no value yet; give {missing[0]}=VALUE")
+        data = OmegaConf.to_container(config, resolve=True)
+    except OmegaConfBaseException as error:  # values that refer to each other in a circle
+        raise ConfigError(str(explain(error))) from error
     assert isinstance(data, dict)
     return check(command, {str(key): value for key, value in data.items()})
 

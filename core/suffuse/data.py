@@ -398,8 +398,9 @@ class Session:
 
     A plugin that has such settings registers a ``session`` under its own name, and lists them with their defaults in
     ``conf/session/NAME/own.yaml``; on the command line they are typed like the core's. It is called with the fields of
-    the run and the settings and, where it has parameters of these names, with the ``decoder`` and with ``data``, a
-    function that opens the data of the run. By default it does nothing.
+    the run and the settings and, where it has parameters of these names, with the ``decoder``, with the ``spans`` of
+    numbers that conditions were asked for by name, and with ``data``, a function that opens the data of the run. By
+    default it does nothing.
 
     Where ``tables`` is true, samples go into tables, or whatever people expect of many, by `write` and `join`, in place
     of a file for each from the decoder.

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from suffuse import noise
-from suffuse.conditions import ClassLabel, Condition
+from suffuse.conditions import ClassLabel, Condition, Span
 from suffuse.data import Decoder, Session
 from suffuse.denoiser import Denoiser
 from suffuse.errors import ConfigError, suggest
@@ -313,8 +313,8 @@ class Model:
             self.teach(self, made, config)
         return made
 
-    def session(self, own: Mapping[str, Any]) -> Session:
-        """One run of sampling with settings of the modality's own.
+    def session(self, own: Mapping[str, Any], condition: Mapping[str, Any] | None = None) -> Session:
+        """One run of sampling with settings of the modality's own, and what a user typed of conditions.
 
         Raises:
             ConfigError: it has no such setting, or the setting does not take the value.
@@ -323,6 +323,11 @@ class Model:
             if own:
                 raise ConfigError(f"{next(iter(own))}: samples of {self.plugin} have no such setting")
             return Session()
+        spans = {
+            name: span
+            for name, typed in (condition or {}).items()
+            if isinstance(typed, str) and (span := Span.read(typed, f"condition.{name}"))
+        }
         made: Session = self.registry.build(
             "session",
             {"name": self.plugin, **own},
@@ -330,6 +335,7 @@ class Model:
             plugin=self.plugin,
             offers={
                 "decoder": self.decoder,
+                "spans": spans,
                 "data": lambda: self.registry.build("data", self.config["data"], plugin=self.plugin),
             },
         )

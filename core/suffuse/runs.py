@@ -67,7 +67,7 @@ class Run:
         """The resolved configuration."""
         file = self.directory / "config.yaml"
         config = read_yaml(file)
-        if not isinstance(config, dict) or "modality" not in config:
+        if not isinstance(config, dict) or not isinstance(config.get("modality"), dict):
             raise RunError(f"{file}: not the configuration of a run")
         vet_configuration(config, file)
         return config

@@ -319,12 +319,14 @@ class EvaluateSettings(_RunSettings):
     Args:
         ema: as for `SampleSettings`.
         likelihood: how many held-out samples have their likelihood computed; 0 leaves it out.
+        metric: settings of the run's metric over those recorded.
     """
 
     ema: _Width = None
     n: Annotated[int, Range(least=2, most=100_000_000)] = 2000
     likelihood: _Every = 0
     compute_batch: _Batch = 64
+    metric: Annotated[dict[str, Any], Component(named=False)] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -154,7 +154,7 @@ def _json_lines(stream: Iterable[str], path: Path) -> list[dict[str, Any]]:
             continue
         try:
             line = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DataError(f"data.labels={path}: line {number} is not JSON ({error})") from error
         if not isinstance(line, dict):
             raise DataError(f"data.labels={path}: line {number} is not an object with names and values")

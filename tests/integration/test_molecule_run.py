@@ -52,6 +52,19 @@ def test_a_model_from_a_checkpoint_knows_its_atoms(run: Path) -> None:
 
 
 @pytest.mark.slow
+def test_what_is_repaired_is_chosen_when_sampling(run: Path, tmp_path: Path) -> None:
+    common = [f"run={run}", "n=12", "table=true", "nearest=false"]
+    folders = [
+        sample(suffuse.compose(*common, f"decoder.repair={repair}", f"out={tmp_path / repair}", command="sample"))
+        for repair in ("none", "fragment")
+    ]
+    plain, mended = (pyarrow.parquet.read_table(folder / "molecules.parquet").to_pylist() for folder in folders)
+    assert [row["smiles"] for row in plain] == [row["smiles"] for row in mended]
+    assert not any(row["repaired"] for row in plain)
+    assert not any(row["repaired"] for row in mended if row["valid"])
+
+
+@pytest.mark.slow
 def test_samples_are_files_with_their_record(run: Path, tmp_path: Path) -> None:
     folder = sample(suffuse.compose(f"run={run}", "n=4", f"out={tmp_path / 'out'}", command="sample"))
     files = sorted(folder.glob("*.sdf"))
@@ -128,5 +141,8 @@ def test_a_run_is_scored_and_reported(run: Path) -> None:
     scores = suffuse.evaluate(suffuse.compose(f"run={run}", "n=8", command="evaluate"))
     assert "valid and connected" in [score.name for score in scores]
     assert json.loads((run / "evaluation.json").read_text())["details"]["reasons"]
+    assert "metric" not in json.loads((run / "evaluation.json").read_text())
+    suffuse.evaluate(suffuse.compose(f"run={run}", "n=8", "metric.seconds=7", command="evaluate"))
+    assert json.loads((run / "evaluation.json").read_text())["metric"] == {"seconds": 7}
     report(suffuse.compose(f"run={run}", command="report"))
     assert "<svg" in (run / "report.html").read_text()

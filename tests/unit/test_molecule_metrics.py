@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -17,11 +18,12 @@ pytest.importorskip("rdkit")
 from molecule_files import one_line, plain, source
 from rdkit import Chem, DataStructs
 from rdkit.Chem import Crippen, rdFingerprintGenerator
+from rdkit.Geometry import Point3D
 
 from suffuse.bias import shifts
 from suffuse.data import Evaluation, Score
-from suffuse.errors import ConfigError, DataError
-from suffuse_molecule import metrics
+from suffuse.errors import ConfigError, DataError, PluginError
+from suffuse_molecule import metrics, scoring
 from suffuse_molecule.alerts import moses_patterns, passes_moses
 from suffuse_molecule.data.nci import Nci
 from suffuse_molecule.data.splits import MoleculeSplit
@@ -291,8 +293,6 @@ def test_fcd_has_its_floor(data: Nci) -> None:
 
 
 def test_without_its_network_fcd_is_left_out_or_asked_for(data: Nci, monkeypatch: pytest.MonkeyPatch) -> None:
-    import sys
-
     monkeypatch.setitem(sys.modules, "fcd_torch", None)
     monkeypatch.delitem(sys.modules, "suffuse_molecule.chemnet", raising=False)
     found, details = score(data, real(data.train, 5), fcd="auto")
@@ -300,6 +300,63 @@ def test_without_its_network_fcd_is_left_out_or_asked_for(data: Nci, monkeypatch
     assert "pip install" in details["fcd"]
     with pytest.raises(Exception, match="suffuse\\[fcd\\]"):
         score(data, real(data.train, 5), fcd="always")
+
+
+# PoseBusters
+
+GOOD = ["CC(=O)Nc1ccc(O)cc1", "c1ccccc1O", "CCO", "CC#N", "NC(C)C(=O)O", "CC(C)Cc1ccccc1", "C1CCCCC1", "O=C1CCCN1"]
+
+
+def test_known_good_molecules_pass_posebusters(data: Nci) -> None:
+    pytest.importorskip("posebusters")
+    good = [Molecule.of(Chem.MolFromSmiles(text)) for text in GOOD]
+    found, details = score(data, [*good, crowded(good[0])], posebusters=True)
+    assert found["PoseBusters"].value == 1
+    assert found["PoseBusters"].real >= 0.8
+    assert "8 valid draws" in found["PoseBusters"].about
+    assert details["posebusters"]["drawn"] == {}
+    assert "PoseBusters" not in score(data, good)[0]
+
+
+def test_planted_clashes_and_what_cannot_be_embedded_fail_posebusters(
+    data: Nci, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("posebusters")
+    from suffuse_molecule import poses
+
+    def planted(mol: Chem.Mol) -> tuple[str, str]:
+        """Ends of hexane that meet, and no conformer of a single atom."""
+        if mol.GetNumAtoms() == 1:
+            return "not embedded", ""
+        word, block = scoring.fold(mol)
+        full = Chem.MolFromMolBlock(block, removeHs=False)
+        where = full.GetConformer()
+        if mol.GetNumAtoms() == 6:
+            where.SetAtomPosition(5, where.GetAtomPosition(0) + Point3D(0.3, 0, 0))
+        return word, Chem.MolToMolBlock(full)
+
+    monkeypatch.setattr(poses, "fold", planted)
+    values = [Molecule.of(Chem.MolFromSmiles(text)) for text in ("CCCCCC", "S", "CCO", "CCN")]
+    found, details = score(data, values, posebusters=True)
+    assert found["PoseBusters"].value == 0.5
+    assert details["posebusters"]["drawn"]["internal_steric_clash"] == 1
+    assert details["posebusters"]["drawn"]["not embedded"] == 1
+
+
+@pytest.mark.slow
+def test_what_takes_forever_to_embed_fails_posebusters(data: Nci) -> None:
+    pytest.importorskip("posebusters")
+    values = [Molecule.of(Chem.MolFromSmiles(text)) for text in ("C" * 300, "CCO")]
+    found, details = score(data, values, posebusters=True, processes=1, seconds=4.0)
+    assert found["PoseBusters"].value == 0.5
+    assert details["posebusters"]["drawn"] == {"timeout": 1}
+
+
+def test_without_its_package_posebusters_is_one_line(data: Nci, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "posebusters", None)
+    with pytest.raises(PluginError) as error:
+        MoleculeMetrics(posebusters=True)
+    assert 'pip install "suffuse[posebusters]"' in one_line(error)
 
 
 # Closed forms

@@ -24,6 +24,7 @@ from molecule_files import SMILES, one_line, source
 from rdkit import Chem, DataStructs
 from rdkit.Chem import QED, Crippen, rdFingerprintGenerator, rdMolDescriptors
 
+from suffuse.conditions import Span
 from suffuse.data import DataSource
 from suffuse.errors import ConfigError, DataError
 from suffuse_molecule import neighbours, results, scoring
@@ -36,6 +37,7 @@ from suffuse_molecule.graphs import code_of
 from suffuse_molecule.molecule import Molecule
 from suffuse_molecule.neighbours import nearest, unpack
 from suffuse_molecule.page import histogram, render_page
+from suffuse_molecule.repair import Repair, repaired
 from suffuse_molecule.scoring import Asked, score, score_all
 from suffuse_molecule.session import MoleculeSession
 from suffuse_molecule.workers import Lost
@@ -101,6 +103,22 @@ def test_every_draw_is_a_row_with_its_reason(data: Smiles, tmp_path: Path) -> No
     assert [row["connected"] for row in rows[-3:]] == [True, None, False]
     assert rows[-1]["smiles"] == "C.C"
     assert rows[-1]["qed"] is None
+
+
+@pytest.mark.parametrize("how", ["none", "valence"])
+def test_a_repair_is_a_column_of_its_own(data: Smiles, tmp_path: Path, how: Repair) -> None:
+    values = [repaired(value, how) for value in (*molecules(), *broken())]
+    plain = written(session(data), [*molecules(), *broken()], tmp_path / "plain")
+    rows = written(session(data), values, tmp_path, cuts=[6])
+    mended = [None] * 6 + (["CF", "C"] if how == "valence" else [None, None])
+    assert [row["repaired"] for row in rows] == mended
+    assert [{**row, "repaired": None} for row in rows] == plain
+    with (tmp_path / "molecules.csv").open(newline="") as file:
+        assert [line["repaired"] for line in csv.DictReader(file)] == [text or "" for text in mended]
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert (summary["valid"], summary["repaired"]) == (6, 8 - mended.count(None))
+    page = (tmp_path / "molecules.html").read_text(encoding="utf-8")
+    assert ("nothing was repaired" in page) == (how == "none")
 
 
 def test_copies_and_what_is_new(data: Smiles, tmp_path: Path) -> None:
@@ -176,9 +194,18 @@ def test_what_was_asked_stands_beside_what_was_achieved(data: Smiles, tmp_path: 
     assert [row["asked_logp"] for row in rows] == [each["logp"] for each in asked]
     found = json.loads((tmp_path / "summary.json").read_text())["asked"]
     off = [abs(row["logp"] - row["asked_logp"]) for row in rows]
-    assert found["logp"]["mae"] == pytest.approx(np.mean(off))
-    assert found["logp"]["within"] == pytest.approx(np.mean([1.0 <= row["logp"] <= 1.5 for row in rows]))
+    assert found["logp"] == {"asked": "1..1.5", "mae": pytest.approx(np.mean(off))}
     assert "gap" not in found
+
+
+@pytest.mark.parametrize("text", ["0..1.5", "..1", "1.2.."])
+def test_what_lies_in_the_range_that_was_typed_is_counted(data: Smiles, tmp_path: Path, text: str) -> None:
+    values, span = molecules(), Span.read(text, "logp")
+    assert span is not None
+    rows = written(session(data, spans={"logp": span}), values, tmp_path, [{"logp": 1.0}] * len(values))
+    found = json.loads((tmp_path / "summary.json").read_text())["asked"]["logp"]
+    assert found["asked"] == text
+    assert found["within"] == pytest.approx(np.mean([row["logp"] in span for row in rows]))
 
 
 def test_what_is_asked_for_is_measured_though_no_table_has_it(data: Smiles, tmp_path: Path) -> None:

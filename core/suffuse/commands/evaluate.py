@@ -29,12 +29,14 @@ def evaluate(config: dict[str, Any], directory: Path | None = None) -> list[Scor
     run, model = open_model(config)
     if config["n"] < 2:
         raise ConfigError(f"n={config['n']}: an evaluation needs at least 2 samples")
-    chosen = model.config["metric"]
+    chosen, changed = model.config["metric"], config.get("metric") or {}
+    if chosen is None and changed:
+        raise ConfigError(f"metric.{next(iter(changed))}: this run was trained without a metric")
     if chosen is None and not config["likelihood"]:
         raise ConfigError(f"modality={model.plugin} brings no metric; likelihood=64 scores held-out data by the model")
     recipe = model.recipe(config.get("sampler"), config.get("guidance"))
     data = build_data(model.config, model.registry)
-    metric = None if chosen is None else model.registry.build("metric", chosen, plugin=model.plugin)
+    metric = None if chosen is None else model.registry.build("metric", {**chosen, **changed}, plugin=model.plugin)
     indices = range(config["n"])
     asked = _as_in(data.heldout, model, len(indices))
     given = told(model, data.heldout)
@@ -71,6 +73,7 @@ def evaluate(config: dict[str, Any], directory: Path | None = None) -> list[Scor
             "n": config["n"],
             "seed": config["seed"],
             **recipe.config,
+            **({"metric": changed} if changed else {}),
             "seconds_sampling": round(seconds, 2),
             "made": now(),
             "scores": [dataclasses.asdict(score) for score in scores],

@@ -55,10 +55,10 @@ def prepare(config: Mapping[str, Any], model: Model, recipe: Recipe) -> Job:
         SuffuseError: a setting, a file or the run is not fit for the task.
     """
     task = _task(config, model)
-    session = model.session(config["own"])
     indices = _indices(config)
     condition, seed = _condition(config, task, model), config["seed"]
     model.asked(condition, indices[:1], seed)
+    session = model.session(config["own"], condition)
     guided = model.guided(recipe)
     plain = Job(
         indices=indices,

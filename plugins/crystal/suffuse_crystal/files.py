@@ -79,9 +79,11 @@ def read_record(path: Path) -> dict[str, Any]:
     if found is None:
         raise DataError(f"{path}: no provenance record in it; a program that saved it again may have dropped it")
     try:
-        record: dict[str, Any] = json.loads(found)
+        record = json.loads(found)
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: its provenance record is damaged ({error})") from error
+    if not isinstance(record, dict):
+        raise DataError(f"{path}: its provenance record is damaged (a {type(record).__name__})")
     return record
 
 

@@ -47,7 +47,7 @@ def read_record(path: Path) -> dict[str, Any]:
         raise DataError(f"{path}: no provenance record in it; a program that saved it again may have dropped it")
     try:
         record = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: its provenance record is damaged ({error})") from error
     if not isinstance(record, dict):
         raise DataError(f"{path}: its provenance record is damaged (a {type(record).__name__})")

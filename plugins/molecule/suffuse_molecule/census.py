@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from suffuse.conditions import Span
 from suffuse_molecule.data.splits import MoleculeSplit
 from suffuse_molecule.molecule import key_of
 from suffuse_molecule.page import COMPARED
@@ -137,16 +138,18 @@ class Tally:
                 "several": sum(times for count, times in self._isomers.items() if count > 1),
                 "at_limit": self._isomers[self._looked.isomers],
             }
-        summary["asked"] = {name: _achieved(pairs) for name, pairs in self._asked.items() if len(pairs)}
+        spans = dict(self._looked.spans)
+        summary["asked"] = {
+            name: _achieved(pairs, spans.get(name)) for name, pairs in self._asked.items() if len(pairs)
+        }
         return summary
 
 
-def _achieved(pairs: array[float]) -> dict[str, float]:
+def _achieved(pairs: array[float], span: Span | None) -> dict[str, Any]:
+    """The range that was asked for, or that of the values, and how near the molecules are."""
     wanted, achieved = np.asarray(pairs).reshape(-1, 2).T
-    inside = (wanted.min() <= achieved) & (achieved <= wanted.max())
-    return {
-        "least": float(wanted.min()),
-        "most": float(wanted.max()),
-        "within": float(inside.mean()),
-        "mae": float(np.abs(achieved - wanted).mean()),
-    }
+    asked = Span(float(wanted.min()), float(wanted.max())) if span is None else span
+    found: dict[str, Any] = {"asked": str(asked), "mae": float(np.abs(achieved - wanted).mean())}
+    if span is not None:
+        found["within"] = float(((span.low <= achieved) & (achieved <= span.high)).mean())
+    return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -44,6 +44,8 @@ class Graph(Decoder):
             repaired molecule is its ``repaired``, counted apart.
         cell: side of the drawing of one molecule, in pixels.
     """
+
+    saving: ClassVar[frozenset[str]] = frozenset({"repair"})
 
     def __init__(
         self,

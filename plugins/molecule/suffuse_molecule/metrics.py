@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
+from importlib.util import find_spec
 from typing import Annotated, Literal, TypeAlias
 
 import numpy as np
@@ -20,6 +21,7 @@ from suffuse.data import Evaluation, Score
 from suffuse.errors import ConfigError, DataError, PluginError
 from suffuse.fitting import Range
 from suffuse.metrics import effective_number, median_ratio, neighbourhood_scores
+from suffuse.progress import Progress
 from suffuse_molecule.alerts import moses_patterns
 from suffuse_molecule.attributes import TITLES, attributes_of
 from suffuse_molecule.data.splits import MoleculeSplit
@@ -38,6 +40,8 @@ _CHUNK = 250
 _PAIRED = 1000
 """Molecules of which all pairs are compared, at most."""
 _NEIGHBOURS = 5
+_BUILT = 200
+"""Molecules that PoseBusters looks at, at most."""
 
 
 class MoleculeMetrics:
@@ -45,21 +49,30 @@ class MoleculeMetrics:
 
     Args:
         fcd: the Fréchet ChemNet distance: ``auto`` where `fcd_torch` is installed, ``always`` or ``never``.
+        posebusters: whether conformers of up to 200 valid draws and as many held-out molecules go through PoseBusters,
+            which takes a second or more for each.
         max_real: at most so many molecules of each real part are looked at, drawn at random.
         processes: that examine molecules; None is one for each core, 0 works in this process, without protection from
             molecules that hang or crash RDKit.
         seconds: of work that one molecule may take.
+
+    Raises:
+        PluginError: `posebusters` is asked for and not installed.
     """
 
     def __init__(
         self,
         *,
         fcd: Literal["auto", "always", "never"] = "auto",
+        posebusters: bool = False,
         max_real: Count = 10_000,
         processes: Annotated[int, Range(least=0)] | None = None,
         seconds: Annotated[float, Range(above=0)] = 10.0,
     ) -> None:
+        if posebusters and find_spec("posebusters") is None:
+            raise PluginError('metric.posebusters=true needs posebusters: pip install "suffuse[posebusters]"')
         self.fcd = fcd
+        self.posebusters = posebusters
         self.max_real = max_real
         self.processes = processes
         self.seconds = seconds
@@ -101,6 +114,8 @@ class MoleculeMetrics:
         scores += self._filters(good, held[: len(values)])
         scores += _distances(good, real, substitute)
         scores += self._copies(good, real, train, rng)
+        if self.posebusters:
+            scores += self._built(good, real, evaluation)
         return scores + self._fcd(good, real, substitute, evaluation)
 
     def _examine(self, graphs: Sequence[tuple[NDArray[np.int16], NDArray[np.int16]]], explicit: bool) -> list[Facts]:
@@ -152,6 +167,38 @@ class MoleculeMetrics:
         more = f" and its {patterns} patterns" if patterns else "; its own patterns are left out (package molsets)"
         about = f"share of {len(good)} valid draws that keep the rules of MOSES: elements, charge, rings, PAINS{more}"
         return [Score(name="filters", value=shares[0], real=shares[1], better="higher", about=about)]
+
+    def _built(self, good: Sequence[Facts], real: Sequence[Facts], evaluation: Evaluation) -> list[Score]:
+        count = min(len(good), len(real), _BUILT)
+        if not count:
+            return []
+        texts = [each.smiles for part in (good, real) for each in part[:count]]
+        found: list[tuple[str, ...]] = []
+        task = "suffuse_molecule.poses:failed_all"
+        with (
+            Workers(task, processes=self.processes, seconds=self.seconds) as workers,
+            Progress(len(texts), "conformer") as bar,
+        ):
+            for (failed,) in workers.map([text] for text in texts):
+                found.append((str(failed),) if isinstance(failed, Lost) else failed)
+                bar.update(len(found))
+        parts = {"drawn": found[:count], "held out": found[count:]}
+        evaluation.details["posebusters"] = {
+            name: dict(Counter(check for failed in part for check in failed).most_common())
+            for name, part in parts.items()
+        }
+        value, floor = (_share(not failed for failed in part) for part in parts.values())
+        return [
+            Score(
+                name="PoseBusters",
+                value=value,
+                real=floor,
+                better="higher",
+                about=f"share of {count} valid draws ({_BUILT} at most) whose conformer (ETKDG, MMFF94) passes all "
+                "checks of PoseBusters (Buttenschoen et al. 2024); what cannot be embedded, or takes more work than "
+                "metric.seconds, fails; real: of as many held-out molecules",
+            )
+        ]
 
     def _fcd(
         self, good: Sequence[Facts], real: Sequence[Facts], substitute: Sequence[Facts], evaluation: Evaluation

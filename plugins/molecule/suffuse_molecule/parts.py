@@ -50,6 +50,7 @@ def _row(mark: Marks, record: Mapping[str, Any], asked: Mapping[str, Any], looke
         "reason": mark.reason,
         "connected": True if valid else False if mark.reason == "disconnected" else None,
         "smiles": mark.smiles or None,
+        "repaired": mark.repaired or None,
         "inchikey": mark.key or None,
         **{name: None if math.isnan(number) else number for name, number in zip(names, numbers, strict=True)},
         "scaffold": mark.scaffold or None,
@@ -77,7 +78,7 @@ _KINDS: Mapping[str, Any] = {
     "isomers": pyarrow.list_(pyarrow.string()),
     "fingerprint": pyarrow.binary(),
     **dict.fromkeys(
-        ("seed_key", "reason", "smiles", "inchikey", "scaffold", "conformer", "nearest", "block", "record"),
+        ("seed_key", "reason", "smiles", "repaired", "inchikey", "scaffold", "conformer", "nearest", "block", "record"),
         pyarrow.string(),
     ),
 }

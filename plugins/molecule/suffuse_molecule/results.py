@@ -81,7 +81,7 @@ def join_parts(
     train = _training(data)
     census = take_census(paths, train, rank)
     prints = train.fingerprints(Preparing(processes=processes)) if train is not None and search else None
-    tally, shown = Tally(looked), dict[int, Row]()
+    tally, shown, repaired = Tally(looked), dict[int, Row](), 0
     rows = read_parts(paths)
     each = 1 if prints is None else max(1, len(prints))  # steps of the bar: nearly all time goes into comparisons
     unit = "row" if prints is None else "comparison"
@@ -100,9 +100,11 @@ def join_parts(
                         writers.entry(order, _entry(row))
                     if 0 <= order < page:
                         shown[order] = row
+                repaired += sum(row["repaired"] is not None for row in batch)
                 writers.rows(batch)
                 bar.update((start + len(batch)) * each)
         summary = tally.summary()
+        summary["repaired"] = repaired
         if train is not None:
             summary["training_stereo"] = train.library.stereo
             summary["new"] = int((census.novel & (census.order >= 0)).sum())
@@ -186,12 +188,12 @@ def told(summary: Mapping[str, Any]) -> str:
     counts = {name: summary[name] for name in ("valid", "distinct", "new", "passing") if summary.get(name) is not None}
     lines = [f"{summary['draws']:,} draws: " + ", ".join(f"{count:,} {name}" for name, count in counts.items())]
     for name, found in summary["asked"].items():
-        lines.append(
-            f"{name}: asked {found['least']:.4g} to {found['most']:.4g}, achieved within it by {found['within']:.1%}; "
-            f"mean absolute difference {found['mae']:.3g}"
-        )
+        within = f", achieved within it by {found['within']:.1%}" if "within" in found else ""
+        lines.append(f"{name}: asked {found['asked']}{within}; mean absolute difference {found['mae']:.3g}")
     if "conformers" in summary:
         lines.append("conformers: " + ", ".join(f"{count:,} {word}" for word, count in summary["conformers"].items()))
+    if summary["repaired"]:
+        lines.append(f"{summary['repaired']:,} invalid draws repaired, in a column of their own")
     if "stereoisomers" in summary:
         found = summary["stereoisomers"]
         shown = f"{found['listed']:,} of {found['molecules']:,} molecules"

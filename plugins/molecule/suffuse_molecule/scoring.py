@@ -9,6 +9,7 @@ from rdkit import Chem, rdBase
 from rdkit.Chem import AllChem
 from rdkit.Chem.EnumerateStereoisomers import EnumerateStereoisomers, StereoEnumerationOptions
 
+from suffuse.conditions import Span
 from suffuse.progress import Progress
 from suffuse_molecule.alerts import alerts_of
 from suffuse_molecule.descriptors import describe, fingerprint, scaffold
@@ -16,7 +17,7 @@ from suffuse_molecule.graphs import Atoms, Bonds
 from suffuse_molecule.molecule import Molecule
 from suffuse_molecule.workers import Lost, Workers
 
-__all__ = ["MEASURED", "Asked", "Marks", "score", "score_all"]
+__all__ = ["MEASURED", "Asked", "Marks", "fold", "score", "score_all"]
 
 MEASURED = (
     "qed", "sa", "logp", "mw", "tpsa", "hbd", "hba", "rings", "aromatic_rings", "rotatable_bonds", "stereo_centres",
@@ -36,6 +37,7 @@ class Asked(NamedTuple):
         conformers: whether to fold each molecule.
         isomers: at most so many stereoisomers are listed.
         described: more descriptors.
+        spans: that were asked for, by descriptor.
     """
 
     explicit: bool
@@ -43,10 +45,11 @@ class Asked(NamedTuple):
     conformers: bool = False
     isomers: int = 0
     described: tuple[str, ...] = ()
+    spans: tuple[tuple[str, Span], ...] = ()
 
 
 class Marks(NamedTuple):
-    """What was found of one graph. From the key on everything is empty unless it is valid.
+    """What was found of one graph. From the key on all but ``repaired`` is empty unless it is valid.
 
     Args:
         reason: why it is no valid molecule; None for a valid one.
@@ -59,6 +62,7 @@ class Marks(NamedTuple):
         conformer: ``ok`` or what failed, with ``timeout`` or ``crash`` too; empty where none was asked for.
         block: the MOL block of the conformer, with hydrogens.
         isomers: SMILES of the stereoisomers.
+        repaired: SMILES of what ``decoder.repair`` made of an invalid graph.
     """
 
     reason: str | None
@@ -71,6 +75,7 @@ class Marks(NamedTuple):
     conformer: str = ""
     block: str = ""
     isomers: tuple[str, ...] = ()
+    repaired: str = ""
 
 
 def score(values: Sequence[Molecule], asked: Asked, processes: int | None, seconds: float) -> list[Marks]:
@@ -88,7 +93,11 @@ def score(values: Sequence[Molecule], asked: Asked, processes: int | None, secon
             if asked.conformers and isinstance(mark, Marks) and mark.reason is None:
                 mark = mark._replace(conformer=f"not embedded: {found[place]}")
             found[place] = mark
-    return [Marks(str(each)) if isinstance(each, Lost) else each for each in found]
+    marks = [Marks(str(each)) if isinstance(each, Lost) else each for each in found]
+    return [
+        mark if value.repaired is None else mark._replace(repaired=value.repaired.smiles)
+        for mark, value in zip(marks, values, strict=True)
+    ]
 
 
 def _less(asked: Asked) -> Iterator[Asked]:
@@ -124,7 +133,7 @@ def _marks(value: Molecule, asked: Asked) -> Marks:
         return Marks(value.reason, value.smiles)
     with rdBase.BlockLogs():
         key = str(Chem.MolToInchiKey(mol))
-        conformer, block = _fold(mol) if asked.conformers else ("", "")
+        conformer, block = fold(mol) if asked.conformers else ("", "")
         return Marks(
             None,
             value.smiles,
@@ -139,8 +148,8 @@ def _marks(value: Molecule, asked: Asked) -> Marks:
         )
 
 
-def _fold(mol: Chem.Mol) -> tuple[str, str]:
-    """One conformer by ETKDG, relaxed by MMFF94, and the word for how it went.
+def fold(mol: Chem.Mol) -> tuple[str, str]:
+    """The word for how it went, and one conformer by ETKDG, relaxed by MMFF94, as a MOL block; empty for none.
 
     References:
         Riniker and Landrum 2015; Wang et al. 2020 (ETKDG version 3); Halgren 1996 (MMFF94).

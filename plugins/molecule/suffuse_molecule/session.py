@@ -35,6 +35,7 @@ class MoleculeSession(Session):
         fields: of the run.
         decoder: of the run.
         data: opens its data.
+        spans: ranges that were asked for, by condition.
         scaffold: a SMILES that every molecule keeps, with ``*`` where it may grow; empty for none.
         linker: atoms between the fragments of a scaffold, a number or a range such as ``3..6``; None for any.
         table: whether all draws go into tables; so too where one of the following is set.
@@ -57,6 +58,7 @@ class MoleculeSession(Session):
         *,
         decoder: Decoder,
         data: Callable[[], DataSource],
+        spans: Mapping[str, Span] | None = None,
         scaffold: str = "",
         linker: int | str | None = None,
         table: bool = False,
@@ -83,7 +85,9 @@ class MoleculeSession(Session):
             raise ConfigError(f"rank={rank}: known are {known}{suggest(column, DESCRIPTORS)}")
         self._rank, self._page = rank, page
         described = (column,) if column and column not in MEASURED else ()
-        self._asked = Asked(decoder.explicit, chosen, conformers, stereoisomers, described)
+        self._asked = Asked(
+            decoder.explicit, chosen, conformers, stereoisomers, described, tuple((spans or {}).items())
+        )
         self.tables = bool(table or chosen or rank or conformers or stereoisomers)
         if self.tables:
             _check_pyarrow()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
@@ -192,6 +192,7 @@ def _extxyz(text: str) -> Structure:
     import ase.io
     from pymatgen.io.ase import AseAtomsAdaptor
 
+    _check_count([int(text.partition("\n")[0])], text)
     atoms = ase.io.read(io.StringIO(text), format="extxyz")
     if not atoms.pbc.all():
         raise ValueError("not periodic")
@@ -205,7 +206,15 @@ def _extxyz(text: str) -> Structure:
 
 
 def _poscar(text: str) -> Structure:
+    words = [word for line in text.splitlines()[5:7] for word in line.split()]
+    _check_count([int(word) for word in words if word.isdecimal()], text)
     return Structure.from_str(text, fmt="poscar")
+
+
+def _check_count(counts: Sequence[int], text: str) -> None:
+    """Parsers make room for as many atoms as a file says it has."""
+    if sum(counts) > text.count("\n"):
+        raise ValueError("more atoms than lines")
 
 
 def _json(text: str) -> Structure:

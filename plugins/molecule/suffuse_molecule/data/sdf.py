@@ -8,6 +8,7 @@ import re
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import IO, Annotated, Any, Literal, cast
@@ -88,14 +89,15 @@ class SdfTable:
                 stream = cast(IO[bytes], gzip.open(raw) if packed else raw)  # noqa: SIM115 - closed with its file
                 with io.TextIOWrapper(stream, encoding="utf-8", errors="replace") as text:
                     first, size, lines = 1, 0, list[str]()
-                    for number, line in enumerate(text, 1):
+                    pieces = iter(partial(text.readline, _LONGEST), "")  # a line may be endless
+                    for number, line in enumerate(pieces, 1):
                         if line.startswith("$$$$"):
                             progress(raw.tell())
                             yield first, "".join(lines)
                             first, size, lines = number + 1, 0, []
                         elif (size := size + len(line)) < _LONGEST:
                             lines.append(line)
-                    if any(line.strip() for line in lines):
+                    if size >= _LONGEST or any(line.strip() for line in lines):
                         yield first, "".join(lines)
         except (OSError, EOFError, zlib.error) as error:
             raise DataError(f"data.path={self.path}: cannot be read to its end ({error})") from error
