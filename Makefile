@@ -72,7 +72,7 @@ bench: .venv/.bench
 	$(BIN)/python -m benchmarks all
 
 soak: .venv/.dev
-	$(BIN)/python -m benchmarks survival faults many upkeep endurance --runs runs/soak
+	$(BIN)/python -m benchmarks survival faults hostile many upkeep endurance --runs runs/soak
 
 wheel: .venv/.dev
 	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist .
