@@ -201,6 +201,10 @@ def _teach(run: Run, model: Model, predictor: nn.Module, settings: Mapping[str, 
         predictor.to(next(model.denoiser.parameters()).device).eval().requires_grad_(False)
 
 
+_SECTIONS = ("modality", "data", "backbone", "decoder", "process", "sampler")
+"""Of a configuration that a model is built from."""
+
+
 def _from_checkpoint(
     checkpoint: Checkpoint, weights: Mapping[str, Tensor], registry: Registry, device: torch.device | str
 ) -> Model:
@@ -209,15 +213,21 @@ def _from_checkpoint(
         if not isinstance(checkpoint.state.get(name), kind):
             raise RunError(f"the checkpoint of step {checkpoint.step} has no {name} that can be read in its state.json")
     config = checkpoint.state["config"]
+    for name in ("seed", *_SECTIONS):
+        if not isinstance(config.get(name), int if name == "seed" else Mapping):
+            raise RunError(f"the checkpoint of step {checkpoint.step} has no config.{name} in its state.json")
     fields = {name: Field.from_json(data) for name, data in checkpoint.state["fields"].items()}
     plugin = config["modality"]["name"]
     find = partial(registry.find, "condition", plugin=plugin, where="checkpoint: conditions")
     conditions = {name: condition_from_json(data, find) for name, data in checkpoint.state["conditions"].items()}
     decoder = registry.build("decoder", config["decoder"], plugin=plugin)
     sizes = checkpoint.state["sizes"]
-    model = build_model(
-        config, registry, fields, conditions, decoder, None if sizes is None else Sizes.from_json(sizes)
-    )
+    counted = None if sizes is None else Sizes.from_json(sizes)
+    try:
+        model = build_model(config, registry, fields, conditions, decoder, counted)
+    except (MemoryError, RuntimeError) as error:  # of torch's allocator, for a forged width
+        reason = str(error).splitlines()[0]
+        raise RunError(f"the network of the checkpoint of step {checkpoint.step} cannot be built ({reason})") from error
     load_weights(model.denoiser, weights)
     model.denoiser.to(device).eval()
     model.step, model.digest = checkpoint.step, checkpoint.digest

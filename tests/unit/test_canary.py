@@ -127,6 +127,35 @@ def one_line(error: pytest.ExceptionInfo[suffuse.SuffuseError]) -> None:
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda state: state.update(config=3), "no config"),
+        (lambda state: state.update(config={}), r"no config\.seed"),
+        (lambda state: state.update(fields=None), "no fields"),
+        (lambda state: state.update(sizes=[]), "no sizes"),
+        (lambda state: state["config"].update(backbone="unet"), r"no config\.backbone"),
+        (lambda state: state["config"].pop("process"), r"no config\.process"),
+        (lambda state: state["config"]["backbone"].update(width=16 * 10**8), "cannot be built"),
+    ],
+)
+def test_descriptions_of_a_network_that_are_none(checkpoint: Path, change: Callable[[Any], Any], message: str) -> None:
+    state = json.loads((checkpoint / "state.json").read_text())
+    change(state)
+    (checkpoint / "state.json").write_text(json.dumps(state))
+    vouch(checkpoint)
+    with pytest.raises(RunError, match=message) as error:
+        suffuse.load(checkpoint.parents[1])
+    one_line(error)
+
+
+def test_a_run_of_no_modality(checkpoint: Path) -> None:
+    (checkpoint.parents[1] / "config.yaml").write_text("modality: 3\n")
+    with pytest.raises(RunError, match=r"config\.yaml") as error:
+        suffuse.load(checkpoint.parents[1])
+    one_line(error)
+
+
 @pytest.mark.parametrize("hostile", TENSORS)
 def test_tensors_that_are_none(checkpoint: Path, canary: Path, hostile: Hostile) -> None:
     for name in ("average", "model"):

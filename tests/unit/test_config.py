@@ -261,3 +261,9 @@ def test_values_that_fit(hint: Any, value: Any, fitted: Any) -> None:
 def test_values_that_do_not(hint: Any, value: Any) -> None:
     with pytest.raises(ConfigError, match=r"^key"):
         fit(hint, value, "key")
+
+
+def test_settings_that_refer_to_each_other_in_a_circle() -> None:
+    with pytest.raises(ConfigError) as error:
+        compose("modality=image", "trainer.lr=${trainer.ema}", "trainer.ema=${trainer.lr}")
+    assert "\n" not in str(error.value)
