@@ -101,6 +101,12 @@ def build_model(
 ) -> Model:
     """An untrained model. The weights are a function of the configuration's seed."""
     plugin = config["modality"]["name"]
+    for name, field in fields.items():
+        if any(length < 0 for length in field.shape[field.layout.rank :]):
+            raise ConfigError(
+                f"the field {name} has the shape {list(field.shape)}, which varies (-1) where {field.layout} does not: "
+                "use Masked()"
+            )
     decoder.adopt(fields)
     process = build_process(config["process"], registry, fields, plugin)
     sketches = decoder.sketches(fields, conditions)

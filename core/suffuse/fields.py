@@ -40,7 +40,7 @@ class Field:
             in checkpoints, and read in `Decoder.adopt`.
 
     Raises:
-        ValueError: there are names, but not one for each class, or an axis varies that the layout does not pad.
+        ValueError: there are names, but not one for each class.
     """
 
     shape: tuple[int, ...]
@@ -57,8 +57,6 @@ class Field:
         count = self.space.num_classes if isinstance(self.space, Categorical) else 0
         if self.names and len(self.names) != count:
             raise ValueError(f"{len(self.names)} names for {count} classes")
-        if any(length < 0 for length in self.shape[self.layout.rank :]):
-            raise ValueError(f"the shape {list(self.shape)} varies (-1) where {self.layout} does not: use Masked()")
 
     def real(self, value: Tensor, mask: Tensor | None) -> Tensor | None:
         """Where the entries of ``value`` ``[B, ...]`` are variables and not padding; None where all are."""

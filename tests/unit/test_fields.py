@@ -10,7 +10,7 @@ import torch
 
 from suffuse.errors import RunError
 from suffuse.fields import Field
-from suffuse.layouts import Dense, Filled, Layout, Masked
+from suffuse.layouts import Dense, Filled, Masked
 from suffuse.spaces import Categorical, Euclidean, Space, Torus
 from suffuse.state import State
 
@@ -94,11 +94,3 @@ def test_replace_leaves_the_original_alone() -> None:
     assert state["a"].tolist() == [0, 0]
     assert changed["a"].tolist() == [5, 5]
     assert changed["b"] is state["b"]
-
-
-@pytest.mark.parametrize(("shape", "layout"), [((-1,), Dense()), ((3, -1), Masked()), ((-1, -1), Masked())])
-def test_an_axis_varies_only_where_the_layout_pads_it(shape: tuple[int, ...], layout: Layout) -> None:
-    with pytest.raises(ValueError, match=r"-1.*use Masked"):
-        Field(shape=shape, layout=layout)
-    Field(shape=(-1, 3), layout=Masked())
-    Field(shape=(-1, -1), layout=Masked(2))

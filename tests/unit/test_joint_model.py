@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 import torch
 
-from suffuse.assembly import build_process
+from suffuse.assembly import build_model, build_process
 from suffuse.composition import compose
 from suffuse.conditions import Scalar
 from suffuse.errors import ConfigError
+from suffuse.fields import Field
+from suffuse.layouts import Dense, Layout, Masked
 from suffuse.model import Model
 from suffuse.plugins import Registry
 from suffuse.processes import Discrete, Gaussian, WrappedGaussian
@@ -178,3 +180,10 @@ def test_sampling_by_confidence_needs_a_mask() -> None:
     absorbing = "{atoms:{prior:absorbing},bonds:{prior:absorbing}}"
     model = graph_model("sampler/categorical=confidence", f"process.fields={absorbing}", "sampler.steps=4")
     assert int(draw(model, range(4))["atoms"].max()) < 4
+
+
+@pytest.mark.parametrize(("shape", "layout"), [((-1,), Dense()), ((3, -1), Masked()), ((-1, -1), Masked())])
+def test_an_axis_varies_only_where_the_layout_pads_it(shape: tuple[int, ...], layout: Layout) -> None:
+    fields = {"x": Field(shape=shape, layout=layout)}
+    with pytest.raises(ConfigError, match=r"field x has the shape .*use Masked"):
+        build_model(compose("modality=image"), Registry(), fields, {}, decoder=None)  # type: ignore[arg-type]
