@@ -101,7 +101,7 @@ class Numbers(Session):
 
 def test_a_session_writes_tables_instead(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One of all samples, whatever the size of the parts, listed with its SHA-256; and the files of none."""
-    monkeypatch.setattr(Model, "session", lambda self, own: Numbers())
+    monkeypatch.setattr(Model, "session", lambda self, own, condition: Numbers())
     monkeypatch.setattr(Pixels, "flaw", lambda self, value: "too bright" if value.mean() > 128 else None)
     found = {}
     for shard in (N, 200):

@@ -58,7 +58,7 @@ KINDS: Mapping[str, Kind] = {
     ),
     "session": Kind(
         "", "settings of `suffuse sample` that one modality has", "suffuse.data:Session", ("fields",),
-        ("decoder", "data"),
+        ("decoder", "spans", "data"),
     ),
     "callback": Kind("callbacks", "watches a run", "suffuse.training.callbacks:Callback"),
 }  # fmt: skip
