@@ -44,11 +44,9 @@ class _Watch(Callback):
         self.times[step] = time.perf_counter()
 
 
-def suffuse(
-    denoiser: Denoiser, task: Task, folder: Path, count: int, engine: Engine | None = None, compiled: bool = False
-) -> float:
+def suffuse(denoiser: Denoiser, task: Task, folder: Path, count: int, engine: Engine | None = None) -> float:
     """The core's own loop, by default on the CPU."""
-    settings = TrainerSettings(batch_size=task.batch, lr=RATE, betas=BETAS, ema=DECAY, compile=compiled)
+    settings = TrainerSettings(batch_size=task.batch, lr=RATE, betas=BETAS, ema=DECAY)
     return trained(denoiser, task.objective, task.split, Pixels(), settings, folder, count, engine)
 
 

@@ -183,8 +183,10 @@ def opened(device: str, precision: str, shard: bool = False) -> Iterator[Engine]
 
 
 def exact(all_bits: bool) -> None:
-    """Whether products of fp32 on NVIDIA cards take all bits of their factors, or as torch's convolutions do of their
-    own, 10 of them (TF32)."""
+    """Whether products and convolutions of fp32 on NVIDIA cards take all bits of their factors, or 10 (TF32).
+
+    By itself torch lets convolutions take 10.
+    """
     torch.set_float32_matmul_precision("highest" if all_bits else "high")
     torch.backends.cudnn.allow_tf32 = not all_bits
 
