@@ -15,7 +15,8 @@ from PIL import Image
 
 from suffuse.conditions import ClassLabel
 from suffuse.errors import ConfigError, DataError
-from suffuse_image.data import Digits, Folder, Idx, ImageSplit
+from suffuse_image.data import Digits, Folder, Idx, ImageSplit, pictures
+from suffuse_image.data.pictures import flatten, to_array
 
 # Splits
 
@@ -213,3 +214,38 @@ def test_idx_parts_must_be_of_one_size(tmp_path: Path) -> None:
     swap(tmp_path / "t10k-images-idx3-ubyte.gz", lambda data: idx_bytes(np.zeros((40, 6, 6), np.uint8)))
     with pytest.raises(DataError, match=r"t10k.*\(6, 6\)"):
         Idx(path=tmp_path)
+
+
+# Colours
+
+
+def shaded(mode: str) -> Image.Image:
+    """A picture of 40 x 23 pixels that shows every level, half transparent where the mode can be."""
+    rng = np.random.default_rng(3)
+    if mode == "I;16":
+        return Image.fromarray(rng.integers(0, 1 << 16, (23, 40), dtype=np.uint16))
+    whole = Image.fromarray(rng.integers(0, 256, (23, 40, 4), dtype=np.uint8), "RGBA")
+    if mode == "P":
+        palette = whole.convert("RGB").quantize(16)
+        palette.info["transparency"] = 3
+        return palette
+    return whole if mode == "RGBA" else whole.convert("RGB").convert(mode)
+
+
+@pytest.mark.parametrize("wanted", ["rgb", "grey"])
+@pytest.mark.parametrize("mode", ["RGBA", "P", "I;16", "CMYK", "L", "RGB", "1"])
+def test_colours_change_alike_in_bands_and_at_once(mode: str, wanted: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = to_array(flatten(shaded(mode), wanted, "teal"))
+    monkeypatch.setattr(pictures, "_BAND", 130)  # three rows, so that the last band is a shorter one
+    assert np.array_equal(to_array(flatten(shaded(mode), wanted, "teal")), whole)
+
+
+def test_every_level_of_sixteen_bits_is_the_nearest_of_eight() -> None:
+    levels = np.arange(1 << 16, dtype=np.uint16).reshape(256, 256)
+    found = to_array(flatten(Image.fromarray(levels), "grey", "white"))[0]
+    assert np.array_equal(found, np.rint(levels / 65535 * 255))
+
+
+def test_what_is_transparent_shows_what_is_behind_it() -> None:
+    image = Image.fromarray(np.full((8, 8, 4), (200, 0, 0, 0), np.uint8), "RGBA")
+    assert set(to_array(flatten(image, "rgb", "#0a141e")).reshape(3, -1).T.flatten().tolist()) == {10, 20, 30}

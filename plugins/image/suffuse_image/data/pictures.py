@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,6 +45,8 @@ SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".gif"}
 MODES = {"rgb": "RGB", "grey": "L"}
 CROPS = ("centre", "random")
 MAX_PIXELS = 80_000_000
+_BAND = 1 << 20
+"""Pixels whose colours are changed at a time."""
 _LONGEST = 4
 """Of a very long picture only this many times its shorter side is kept for random crops."""
 
@@ -102,10 +104,9 @@ def _reason(error: Exception) -> str:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    try:
-        return ImageOps.exif_transpose(image)
-    except Exception:  # a damaged EXIF block says nothing of the pixels
-        return image
+    with suppress(Exception):  # a damaged EXIF block says nothing of the pixels
+        ImageOps.exif_transpose(image, in_place=True)
+    return image
 
 
 def check_colour(colour: str, key: str) -> str:
@@ -123,15 +124,25 @@ def check_colour(colour: str, key: str) -> str:
 
 def flatten(image: Image.Image, mode: str, background: str) -> Image.Image:
     """Any mode of Pillow to ``rgb`` or ``grey``; what is transparent shows ``background``."""
-    if image.mode == "I" or image.mode.startswith("I;16"):
+    wanted = MODES[mode]
+    if image.mode == wanted and not image.has_transparency_data:
+        return image
+    flat, rows = Image.new(wanted, image.size), max(_BAND // image.width, 1)
+    for top in range(0, image.height, rows):  # band by band: a large picture in several modes would fill the memory
+        band = image.crop((0, top, image.width, min(top + rows, image.height)))
+        flat.paste(_flattened(band, wanted, background), (0, top))
+    return flat
+
+
+def _flattened(band: Image.Image, wanted: str, background: str) -> Image.Image:
+    if band.mode == "I" or band.mode.startswith("I;16"):
         # Pillow clips 16 bits to 255 here instead of scaling them.
-        values = np.clip(np.asarray(image).astype(np.float64), 0, 65535)
-        image = Image.fromarray(np.rint(values / 257).astype(np.uint8))
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        ground = Image.new("RGBA", image.size, ImageColor.getrgb(background))
-        image = Image.alpha_composite(ground, image)
-    return image.convert(MODES[mode])
+        values = np.asarray(band, np.int32).clip(0, 65535)
+        band = Image.fromarray(((values + 128) // 257).astype(np.uint8))
+    if band.has_transparency_data:
+        band = band.convert("RGBA")
+        band = Image.alpha_composite(Image.new("RGBA", band.size, ImageColor.getrgb(background)), band)
+    return band.convert(wanted)
 
 
 def fit(image: Image.Image, height: int, width: int, *, nearest: bool = False) -> Image.Image:
