@@ -15,10 +15,11 @@ import numpy as np
 import pytest
 import torch
 from audio_files import RATE, clips, encoded, everything, folder, one_line, raw_wav, size, tone, tree, write
+from numpy.typing import NDArray
 
 from suffuse.errors import ConfigError, DataError
-from suffuse_audio.data import recording
-from suffuse_audio.data.recording import Preparation
+from suffuse_audio.data import library, recording
+from suffuse_audio.data.recording import Facts, Preparation
 from suffuse_audio.data.resampling import Ratio
 from suffuse_audio.data.truncation import missing_bytes
 from suffuse_audio.decoders.opening import open_sound
@@ -87,13 +88,19 @@ def test_resampling_lets_nothing_fold_back(tmp_path: Path) -> None:
     assert np.abs(clip.samples[0, 200:-200].numpy() - tone(500, seconds=0.5)[200:-200]).max() < 0.005
 
 
+def surveyed(preparation: Preparation, path: str) -> tuple[Facts, NDArray[np.float32]]:
+    """What is known of a file of one channel, and all its samples."""
+    kept = io.BytesIO()
+    facts = preparation.survey(path, "a.wav", kept)
+    return facts, np.frombuffer(kept.getvalue(), np.float32).reshape(1, -1)
+
+
 @pytest.mark.parametrize("source", [8000, 16000, 44100, 48000, 11025, 4000, 17959, 96000])
 def test_a_part_is_a_part_of_the_whole(tmp_path: Path, source: int) -> None:
     samples = np.random.default_rng(0).uniform(-0.5, 0.5, source).astype(np.float32)
     path = str(write(tmp_path / "a.wav", samples, source, subtype="FLOAT"))
     preparation = Preparation(RATE, 1)
-    facts, whole = preparation.survey(path, "a.wav", keep=True)
-    assert whole is not None
+    facts, whole = surveyed(preparation, path)
     assert whole.shape == (1, facts.frames)
     assert facts.frames == pytest.approx(RATE, abs=1)
     for start, count in ((0, 100), (777, 1500), (3999, 1), (facts.frames - 5, 100)):
@@ -106,8 +113,7 @@ def test_a_part_without_margin_is_noticed(tmp_path: Path, monkeypatch: pytest.Mo
     samples = np.random.default_rng(0).uniform(-0.5, 0.5, 44100).astype(np.float32)
     path = str(write(tmp_path / "a.wav", samples, 44100, subtype="FLOAT"))
     preparation = Preparation(RATE, 1)
-    facts, whole = preparation.survey(path, "a.wav", keep=True)
-    assert whole is not None
+    facts, whole = surveyed(preparation, path)
     plain = Ratio.span
     monkeypatch.setattr(
         Ratio, "span", lambda self, start, count: (self.down * (start // self.up), *plain(self, start, count)[1:])
@@ -128,12 +134,24 @@ def test_pieces_of_a_long_file_fit_together(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     samples = rng.uniform(-0.5, 0.5, 65 * 11025).astype(np.float32)
     path = str(write(tmp_path / "a.wav", samples, 11025, subtype="FLOAT"))
-    facts, whole = Preparation(RATE, 1).survey(path, "a.wav", keep=True)
-    assert whole is not None
+    facts, whole = surveyed(Preparation(RATE, 1), path)
     assert facts.peaks is not None
     assert len(facts.peaks) == 650
     part = Preparation(RATE, 1).read(path, "a.wav", facts, 30 * RATE - 100, 200)  # over the seam of two pieces
     assert np.allclose(whole[:, 30 * RATE - 100 : 30 * RATE + 100], part, atol=2e-6)
+
+
+@pytest.mark.parametrize("in_memory", [0, 1 << 20])
+def test_samples_that_wait_on_disk_are_those_that_wait_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_memory: int
+) -> None:
+    """With an offset, which is taken off between the two, and pieces that do not end where the file does."""
+    monkeypatch.setattr(library, "_IN_MEMORY", in_memory)
+    monkeypatch.setattr(library, "_PIECE", 1000)
+    sound = tone(seconds=0.5) + 0.1
+    write(tmp_path / "s" / "a.wav", sound)
+    (clip,) = clips(folder(tmp_path / "s", seconds=0.5, level="none", cache="always"))
+    assert np.allclose(clip.samples[0], sound - sound.mean(), atol=1e-4)
 
 
 def test_channels_that_cancel_are_noticed(tmp_path: Path) -> None:

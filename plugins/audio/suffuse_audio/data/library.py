@@ -12,9 +12,11 @@ import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from tempfile import SpooledTemporaryFile
+from typing import IO, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +33,9 @@ CACHES = ("auto", "always", "never")
 _FORMAT = 1
 _BATCH = 64
 _FULL = 32767
+_IN_MEMORY = 1 << 20
+"""Bytes of samples of one file that wait in memory, not on disk, until they are written in their order."""
+_PIECE = 1 << 18
 _T = TypeVar("_T")
 
 
@@ -151,7 +156,7 @@ def open_library(files: Files, names: Sequence[str], preparation: Preparation, k
             raise DataError(trouble) from error
         notices.append(f"{trouble}; files are read anew each time")
         if keeping.check:
-            index = _look(len(names), lambda row: _survey(files, names[row], preparation, False)[:2])
+            index = _look(len(names), lambda row: _survey(files, names[row], preparation))
     return Library(files, names, preparation, index, _kept(place, index, keeping), notices)
 
 
@@ -193,13 +198,12 @@ def _probe(files: Files, name: str, preparation: Preparation) -> tuple[Facts | N
 
 
 def _survey(
-    files: Files, name: str, preparation: Preparation, keep: bool
-) -> tuple[Facts | None, str | None, Sound32 | None]:
+    files: Files, name: str, preparation: Preparation, keep: IO[bytes] | None = None
+) -> tuple[Facts | None, str | None]:
     try:
-        facts, samples = preparation.survey(files.place(name), name, keep=keep)
+        return preparation.survey(files.place(name), name, keep), None
     except DataError as error:
-        return None, str(error), None
-    return facts, None, samples
+        return None, str(error)
 
 
 def _write(
@@ -229,17 +233,33 @@ def _write_samples(folder: Path, files: Files, names: Sequence[str], preparation
     problems: list[str | None] = []
     starts, scales = np.zeros(len(names), np.int64), np.ones(len(names), np.float32)
     end = 0
+
+    def survey(row: int) -> tuple[Facts | None, str | None, IO[bytes] | None]:
+        spool = SpooledTemporaryFile(_IN_MEMORY, dir=str(folder)) if keep else None  # noqa: SIM115 - closed once it is read
+        return *_survey(files, names[row], preparation, spool), spool
+
     with (folder / "samples.i16").open("wb") as stream:
-        surveys = _parallel(lambda row: _survey(files, names[row], preparation, keep), len(names))
-        for row, (found, problem, samples) in enumerate(surveys):
+        for row, (found, problem, spool) in enumerate(_parallel(survey, len(names))):
             facts.append(found)
             problems.append(problem)
             starts[row] = end
-            if samples is not None:
-                scales[row] = np.abs(samples).max() / _FULL or 1.0
-                stream.write(np.rint(samples.T / scales[row]).astype("<i2").tobytes())
-                end += samples.shape[1]
+            with spool or nullcontext():
+                if spool is not None and found is not None:
+                    assert found.peaks is not None
+                    scales[row] = found.peaks.max() / _FULL or 1.0
+                    _convert(spool, stream, found, scales[row])
+                    end += found.frames
     return _Index(facts, problems, starts, scales) if keep else _Index(facts, problems)
+
+
+def _convert(spool: IO[bytes], stream: IO[bytes], facts: Facts, scale: np.float32) -> None:
+    """Samples of a file from float32 to int16, piece by piece."""
+    offsets = np.array(facts.offsets, np.float32)
+    spool.seek(0)
+    for start in range(0, facts.frames, _PIECE):
+        count = min(_PIECE, facts.frames - start) * len(offsets)
+        piece = np.frombuffer(spool.read(4 * count), np.float32).reshape(-1, len(offsets))
+        stream.write(np.rint((piece - offsets) / scale).astype("<i2").tobytes())
 
 
 def _to_json(index: _Index) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -102,25 +102,26 @@ class Preparation:
                     raise
         raise AssertionError("unreachable")
 
-    def survey(self, place: Place, name: str, *, keep: bool) -> tuple[Facts, Sound32 | None]:
-        """Every sample of a file looked at once, piece by piece; all of them too, if they are to be kept.
+    def survey(self, place: Place, name: str, keep: IO[bytes] | None = None) -> Facts:
+        """Every sample of a file looked at once, piece by piece; all are written to ``keep`` too, where it is given,
+        as float32 ``[n, C]`` with their offsets still in them.
 
         Raises:
             DataError: as `probe`, or its sound ends before the header says, or holds what is no number.
         """
         with _opened(place, name) as file:
-            facts, kept = self._survey(file, name, keep, left=False)
+            facts = self._survey(file, name, keep, left=False)
             if facts is None:
-                facts, kept = self._survey(file, name, keep, left=True)
+                if keep is not None:
+                    keep.seek(0)
+                facts = self._survey(file, name, keep, left=True)
         assert facts is not None
-        if kept is not None:
-            kept -= np.array(facts.offsets, np.float32)[:, None]
-        return facts, kept
+        return facts
 
-    def _survey(self, file: Any, name: str, keep: bool, left: bool) -> tuple[Facts | None, Sound32 | None]:
+    def _survey(self, file: Any, name: str, keep: IO[bytes] | None, left: bool) -> Facts | None:
         """As `survey`, or None where the channels turn out to cancel."""
         frames = Ratio(file.samplerate, self.rate).length(file.frames)
-        pieces, lows, highs = [], [], []
+        lows, highs = [], []
         total = np.zeros(self.channels)
         power = np.zeros(2)
         size = _PIECE_BLOCKS * self.block
@@ -130,15 +131,15 @@ class Preparation:
             edges = range(0, piece.shape[1], self.block)
             lows.append(np.minimum.reduceat(piece, edges, axis=1))
             highs.append(np.maximum.reduceat(piece, edges, axis=1))
-            if keep:
-                pieces.append(piece)
+            if keep is not None:
+                keep.write(piece.T.tobytes())
         if not left and self.channels == 1 and power[0] < _CANCELS * power[1]:
-            return None, None
+            return None
         mean = total / frames
         offsets = np.where(np.abs(mean) > _OFFSET, mean, 0.0)
         low, high = (np.concatenate(part, 1) - offsets[:, None] for part in (lows, highs))
         peaks = np.maximum(np.abs(low), np.abs(high)).max(0).astype(np.float32)
-        return Facts(frames, tuple(offsets.tolist()), left, peaks), np.concatenate(pieces, 1) if keep else None
+        return Facts(frames, tuple(offsets.tolist()), left, peaks)
 
     def _mixed(
         self, file: Any, name: str, start: int, count: int, left: bool, power: NDArray[np.float64] | None = None

@@ -88,7 +88,7 @@ class Reference(Condition):
     def _loudest(self, path: Path, what: str) -> Clip:
         """The stretch of a file with the most in it, by the peaks of its tenths of a second."""
         preparation = Preparation(self.rate, 1)
-        facts, _ = preparation.survey(str(path), str(path), keep=False)
+        facts = preparation.survey(str(path), str(path))
         assert facts.peaks is not None
         if facts.peaks.max() < _SILENCE:
             raise ConfigError(f"{what}: there is nothing to be heard in it")

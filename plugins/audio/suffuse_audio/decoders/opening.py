@@ -50,7 +50,7 @@ def open_sound(path: Path, rate: int, channels: int, least: int, level: str = "n
     if not path.is_file():
         raise DataError(f"{path}: {'a folder, not a sound file' if path.is_dir() else 'there is no such file'}")
     preparation = Preparation(rate, channels)
-    facts, _ = preparation.survey(str(path), str(path), keep=False)
+    facts = preparation.survey(str(path), str(path))
     whole = replace(facts, offsets=())
     original = torch.from_numpy(preparation.read(str(path), str(path), whole, 0, whole.frames))
     offset = torch.tensor(facts.offsets or (0.0,) * channels)[:, None]
