@@ -99,7 +99,7 @@ def source(folder: Path, modality: str, data: str, path: str, *words: str) -> in
 def warm(place: Path) -> None:
     """Meet good data of every modality, so that no process has to import or look up anything for itself."""
     for case in (*pictures(), *sounds(), *molecules(), *crystals()):
-        folder = place / case.kind
+        folder = place / f"{case.kind}-{getattr(case.meet, 'func', case.meet).__name__}"
         if not folder.exists():
             folder.mkdir(parents=True)
             case.write(folder)
@@ -545,20 +545,24 @@ def tables() -> Iterator[Case]:
             kind="tables", name=f"labels: {name} for a number", write=partial(write, "csv", number % cell), meet=meet
         )
     plain = b"smiles\nCCO\nCCN\n"
-    packed = gzip.compress(b"CCO\n" * 50_000)
+    packed = gzip.compress(b"".join(b"%s %d\n" % (b"C" * (1 + place % 40), place) for place in range(50_000)))
     files: dict[str, tuple[str, Callable[[], bytes], str]] = {
         "a quote without an end": ("csv", lambda: plain + b'"' + b"C" * 150_000 + b"\n", "left out"),
         "a column of another name": ("csv", lambda: plain.replace(b"smiles", b"name"), "bad.csv"),
         "no molecules": ("csv", lambda: b"smiles\n", "bad.csv"),
         "an archive cut short": ("smi.gz", lambda: packed[: len(packed) // 2], "bad.smi.gz"),
-        "a line that unpacks to 2 GB": ("smi.gz", lambda: gzip.compress(plain[7:]) + repeated(b"C"), "left out"),
+        "a line that unpacks to 2 GB": ("smi.gz", lambda: gzip.compress(plain[7:]) + repeated(b"C"), "bad.smi.gz"),
         "zeros for a Parquet": ("parquet", lambda: b"PAR1" + bytes(5000) + b"PAR1", "bad.parquet"),
         "a line of an SDF that unpacks to 2 GB": (
             "sdf.gz",
             lambda: gzip.compress(block(atom="N") + block(atom="O")) + repeated(b"C"),
-            "left out",
+            "bad.sdf.gz",
         ),
-        "a table of zeros that unpacks to 2 GB": ("csv.gz", lambda: gzip.compress(plain) + repeated(b"\0"), "left out"),
+        "a table of zeros that unpacks to 2 GB": (
+            "csv.gz",
+            lambda: gzip.compress(plain) + repeated(b"\0"),
+            "bad.csv.gz",
+        ),
     }
     for name, (suffix, make, says) in files.items():
         yield Case(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import pickle
 from collections.abc import Mapping
@@ -21,7 +22,7 @@ from rdkit.Chem import Crippen, rdDepictor, rdDistGeom
 
 from suffuse.conditions import Scalar
 from suffuse.errors import ConfigError, DataError, SuffuseError
-from suffuse_molecule.data import geometric
+from suffuse_molecule.data import geometric, library, packed
 from suffuse_molecule.data.library import Library
 from suffuse_molecule.data.nci import Nci
 from suffuse_molecule.data.sdf import Sdf
@@ -531,22 +532,73 @@ def test_a_missing_or_damaged_file_is_one_line(tmp_path: Path) -> None:
     assert "to its end" in one_line(error)
 
 
+def test_a_packed_file_is_read_whole_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = listed(tmp_path / "a.smi.gz", [f"{smiles} {number}" for number, smiles in enumerate(SMILES * 50)])
+    whole = path.read_bytes()
+
+    def work(*given: Any) -> None:
+        raise AssertionError("it was worked on")
+
+    monkeypatch.setattr(library, "prepare_all", work)
+    with pytest.raises(AssertionError, match="worked on"):
+        Smiles(path=path, **plain(tmp_path))
+    path.write_bytes(whole[:-9])
+    with pytest.raises(DataError, match=r"a\.smi\.gz: cannot be read to its end"):
+        Smiles(path=path, **plain(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("name", "begin", "letter"),
+    [
+        ("a.smi.gz", b"CCO\nCCN\n", b"C"),
+        ("a.smi.gz", b"CCO\nCCN\n", b"C\n"),
+        ("a.csv.gz", b"smiles\nCCO\n", b"\0"),
+        ("a.sdf.gz", b"", b"C"),
+    ],
+)
+def test_what_unpacks_to_far_too_much_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, begin: bytes, letter: bytes
+) -> None:
+    """Not read: without a limit two megabytes keep a core busy for minutes."""
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(begin + letter * (1 << 24)))
+    kind = Sdf if "sdf" in name else Smiles
+    monkeypatch.setattr(packed, "_SMALL", 1 << 23)
+    with pytest.raises(DataError) as error:
+        kind(path=path, **plain(tmp_path))
+    assert f"{name}: unpacks to more than" in one_line(error)
+
+
+def test_a_small_table_may_say_the_same_again_and_again(tmp_path: Path) -> None:
+    assert source(tmp_path, ["CCO"] * 5_000, name="a.smi.gz", heldout=0.0).train.smiles() == ["CCO"]
+
+
+def test_a_record_without_an_end_costs_nothing_but_itself(tmp_path: Path) -> None:
+    good = Chem.MolToMolBlock(Chem.MolFromSmiles("CCO")) + "$$$$\n"
+    (tmp_path / "a.sdf").write_text(good + "C" * 4_500_000 + "\n$$$$\n" + good.replace(" O ", " N "))
+    data = Sdf(path=tmp_path / "a.sdf", heldout=0.0, max_bad_share=0.5, **plain(tmp_path))
+    assert sorted(data.train.smiles()) == ["CCN", "CCO"]
+    assert facts(data)["read"] == 3
+
+
 def test_a_block_of_thousands_of_atoms_is_left_out() -> None:
     block = Chem.MolToMolBlock(Chem.MolFromSmiles("C" * 5000), includeStereo=False, forceV3000=True)
     with pytest.raises(Unfit, match="too_large"):
         prepare(block, "sdf", Standard(max_atoms=1000))
 
 
-def test_a_text_that_hangs_the_parser_costs_its_own_time_alone(tmp_path: Path) -> None:
-    """Short enough to be read, with five hundred rings through each other, whose smallest nobody finds in time."""
+@pytest.mark.parametrize(("seconds", "reason"), [(0.2, "timeout"), (30.0, "crash")])
+def test_a_text_that_hangs_the_parser_costs_its_own_time_alone(tmp_path: Path, seconds: float, reason: str) -> None:
+    """Short enough to be read, with five hundred rings through each other, whose smallest nobody finds in time, and
+    which take all memory that a worker may have."""
     count = 500
     marks = [f"%({place + 1})" for place in range(2 * count)]
     ends = [marks[place] for place in np.random.default_rng(0).permutation(2 * count)]
     pairs = [*zip(marks[::2], marks[1::2], strict=True), *zip(ends[::2], ends[1::2], strict=True)]
     knot = "".join(f"C{first}{second}" for first, second in pairs)
-    data = source(tmp_path, ["CCO", knot, "CCN"], processes=1, seconds=1.0, max_atoms=1000, max_bad_share=0.5)
+    data = source(tmp_path, ["CCO", knot, "CCN"], processes=1, seconds=seconds, max_atoms=1000, max_bad_share=0.5)
     assert sorted(everything(data)) == ["CCN", "CCO"]
-    assert facts(data)["left_out"]["timeout"]["first"][0]["line"] == 2
+    assert facts(data)["left_out"][reason]["first"][0]["line"] == 2
 
 
 def test_a_hostile_line_is_passed_over(tmp_path: Path) -> None:

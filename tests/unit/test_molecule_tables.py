@@ -249,22 +249,21 @@ def test_conformers_lie_in_space_and_failures_are_told(data: Smiles, tmp_path: P
         assert mol.GetNumAtoms() > mol.GetNumHeavyAtoms()
 
 
-@pytest.mark.parametrize("hard", ["conformers", "isomers"])
-def test_what_is_hard_to_fold_or_to_list_stays_valid(monkeypatch: pytest.MonkeyPatch, hard: str) -> None:
-    """It is looked at again without what took too long; what hangs without it has that as its reason."""
-    values, whole = molecules(["CCO", "CCN", "NC(C)O"]), scoring._score
-
-    def losing(graphs: Any, asked: Asked, *rest: Any) -> list[Any]:
-        marks = whole(graphs, asked, *rest)
-        hanging = {"CCO", "CCN"} if getattr(asked, hard) else {"CCO"}
-        return [Lost("timeout") if mark.smiles in hanging else mark for mark in marks]
-
-    monkeypatch.setattr(scoring, "_score", losing)
+@pytest.mark.parametrize(
+    ("hard", "settings"), [("score_all", (Asked(False),)), ("fold_all", (False,)), ("isomers_all", (False, 4))]
+)
+def test_what_is_hard_to_fold_or_to_list_stays_valid(
+    monkeypatch: pytest.MonkeyPatch, hard: str, settings: tuple[Any, ...]
+) -> None:
+    """What hangs without that has it as its reason."""
+    values, whole = molecules(["CCO", "CCN", "NC(C)O"]), getattr(scoring, hard)
+    lost = [Lost("timeout"), *whole([(each.atoms, each.bonds) for each in values[1:]], *settings)]
+    monkeypatch.setattr(scoring, hard, lambda *given: lost)
     marks = score(values, Asked(False, (), True, 4), 0, 1.0)
-    assert [mark.reason for mark in marks] == ["timeout", None, None]
-    assert [mark.conformer for mark in marks] == ["", "not embedded: timeout", "ok"]
-    assert [len(mark.isomers) for mark in marks] == [0, 1 if hard == "conformers" else 0, 2]
-    assert score(values[1:2], Asked(False), 0, 1.0)[0].conformer == ""
+    assert [mark.reason for mark in marks] == ["timeout" if hard == "score_all" else None, None, None]
+    first = {"score_all": "", "fold_all": "not embedded: timeout", "isomers_all": "ok"}[hard]
+    assert [mark.conformer for mark in marks] == [first, "ok", "ok"]
+    assert [len(mark.isomers) for mark in marks] == [1 if hard == "fold_all" else 0, 1, 2]
 
 
 @pytest.mark.slow

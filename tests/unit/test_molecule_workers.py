@@ -28,9 +28,9 @@ def test_answers_come_in_order_from_any_number_of_processes() -> None:
 
 
 def test_what_hangs_or_kills_is_lost_alone() -> None:
-    """A chunk is cut into single items when it is lost; all the others keep their answers."""
-    found = run([[1, "die", 2], [3], [4, "hang"], [5]], seconds=1.0)
-    assert found == [[2, "crash", 4], [6], [8, "timeout"], [10]]
+    """All the others of its chunk keep their answers."""
+    found = run([[1, "die", 2], [3], [4, "hang", "die"], [5]], seconds=1.0)
+    assert found == [[2, "crash", 4], [6], [8, "timeout", "crash"], [10]]
     assert [isinstance(each, Lost) for each in found[0]] == [False, True, False]
 
 
@@ -83,7 +83,7 @@ def test_nothing_is_left_running() -> None:
 
 def test_children_start_without_torch() -> None:
     """They are many, short-lived and limited in memory."""
-    modules = "suffuse_molecule.data.library, suffuse_molecule.examination, suffuse_molecule.workers"
+    modules = ", ".join(f"suffuse_molecule.{name}" for name in ("data.library", "examination", "scaffolds", "scoring"))
     code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     assert subprocess.run([sys.executable, "-c", code], env=environment, check=False).returncode == 0

@@ -138,7 +138,7 @@ class Tally:
                 "several": sum(times for count, times in self._isomers.items() if count > 1),
                 "at_limit": self._isomers[self._looked.isomers],
             }
-        spans = dict(self._looked.spans)
+        spans = {name: Span(low, high) for name, low, high in self._looked.spans}
         summary["asked"] = {
             name: _achieved(pairs, spans.get(name)) for name, pairs in self._asked.items() if len(pairs)
         }

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from rdkit import Chem, rdBase
 from rdkit.Chem import AllChem
 from rdkit.Chem.EnumerateStereoisomers import EnumerateStereoisomers, StereoEnumerationOptions
 
-from suffuse.conditions import Span
 from suffuse.progress import Progress
 from suffuse_molecule.alerts import alerts_of
 from suffuse_molecule.descriptors import describe, fingerprint, scaffold
@@ -17,13 +16,15 @@ from suffuse_molecule.graphs import Atoms, Bonds
 from suffuse_molecule.molecule import Molecule
 from suffuse_molecule.workers import Lost, Workers
 
-__all__ = ["MEASURED", "Asked", "Marks", "fold", "score", "score_all"]
+__all__ = ["MEASURED", "Asked", "Marks", "fold", "fold_all", "isomers_all", "score", "score_all"]
 
 MEASURED = (
     "qed", "sa", "logp", "mw", "tpsa", "hbd", "hba", "rings", "aromatic_rings", "rotatable_bonds", "stereo_centres",
     "heavy_atoms", "charge",
 )  # fmt: skip
 """The descriptors of every table."""
+
+Graph: TypeAlias = tuple[Atoms, Bonds]
 
 _CHUNK = 100
 
@@ -37,7 +38,7 @@ class Asked(NamedTuple):
         conformers: whether to fold each molecule.
         isomers: at most so many stereoisomers are listed.
         described: more descriptors.
-        spans: that were asked for, by descriptor.
+        spans: lowest and highest that were asked for, by descriptor.
     """
 
     explicit: bool
@@ -45,7 +46,7 @@ class Asked(NamedTuple):
     conformers: bool = False
     isomers: int = 0
     described: tuple[str, ...] = ()
-    spans: tuple[tuple[str, Span], ...] = ()
+    spans: tuple[tuple[str, float, float], ...] = ()
 
 
 class Marks(NamedTuple):
@@ -81,50 +82,63 @@ class Marks(NamedTuple):
 def score(values: Sequence[Molecule], asked: Asked, processes: int | None, seconds: float) -> list[Marks]:
     """The marks of each molecule; one that hangs or ends its process has the reason ``timeout`` or ``crash``.
 
-    To be hard to fold is no such reason: what is lost is looked at once more without conformers, and then without
-    stereoisomers.
+    To be hard to fold is no such reason: conformers and stereoisomers are looked for once all else is known.
     """
-    graphs = [(value.atoms, value.bonds) for value in values]
-    found = _score(graphs, asked, processes, seconds)
-    for less in _less(asked):
-        lost = [place for place, each in enumerate(found) if isinstance(each, Lost)]
-        again = _score([graphs[place] for place in lost], less, processes, seconds) if lost else []
-        for place, mark in zip(lost, again, strict=True):
-            if asked.conformers and isinstance(mark, Marks) and mark.reason is None:
-                mark = mark._replace(conformer=f"not embedded: {found[place]}")
-            found[place] = mark
-    marks = [Marks(str(each)) if isinstance(each, Lost) else each for each in found]
+
+    def look(task: str, places: Sequence[int], *settings: Any) -> Iterator[tuple[int, Any]]:
+        graphs = [(values[place].atoms, values[place].bonds) for place in places]
+        chunks = (graphs[start : start + _CHUNK] for start in range(0, len(graphs), _CHUNK))
+        with (
+            Workers(f"{__name__}:{task}", *settings, processes=processes, seconds=seconds) as workers,
+            Progress(len(graphs), "molecule") as bar,
+        ):
+            found = (each for results in workers.map(chunks) for each in results)
+            for done, (place, each) in enumerate(zip(places, found, strict=True), 1):
+                bar.update(done)
+                yield place, each
+
+    marks = [
+        Marks(str(mark)) if isinstance(mark, Lost) else mark for _, mark in look("score_all", range(len(values)), asked)
+    ]
+    good = [place for place, mark in enumerate(marks) if mark.reason is None]
+    if asked.conformers and good:
+        for place, found in look("fold_all", good, asked.explicit):
+            word, block = (f"not embedded: {found}", "") if isinstance(found, Lost) else found
+            marks[place] = marks[place]._replace(conformer=word, block=block)
+    if asked.isomers and good:
+        for place, found in look("isomers_all", good, asked.explicit, asked.isomers):
+            marks[place] = marks[place]._replace(isomers=() if isinstance(found, Lost) else found)
     return [
         mark if value.repaired is None else mark._replace(repaired=value.repaired.smiles)
         for mark, value in zip(marks, values, strict=True)
     ]
 
 
-def _less(asked: Asked) -> Iterator[Asked]:
-    """The same without what may take forever."""
-    if asked.conformers:
-        yield asked._replace(conformers=False)
-    if asked.isomers:
-        yield asked._replace(conformers=False, isomers=0)
+def score_all(graphs: Sequence[Graph], asked: Asked) -> list[Marks]:
+    """The marks of each graph but conformers and stereoisomers, in this process; so too the next two."""
+    return [_marks(Molecule(*graph, asked.explicit), asked) for graph in graphs]
 
 
-def _score(
-    graphs: Sequence[tuple[Atoms, Bonds]], asked: Asked, processes: int | None, seconds: float
-) -> list[Marks | Lost]:
-    found: list[Marks | Lost] = []
-    with (
-        Workers("suffuse_molecule.scoring:score_all", asked, processes=processes, seconds=seconds) as workers,
-        Progress(len(graphs), "molecule") as bar,
-    ):
-        for results in workers.map(_chunks(graphs)):
-            found += results
-            bar.update(len(found))
-    return found
+def fold_all(graphs: Sequence[Graph], explicit: bool) -> list[tuple[str, str]]:
+    """The conformer of each valid graph; see `fold`."""
+    return [fold(Molecule(*graph, explicit).mol) for graph in graphs]
 
 
-def score_all(graphs: Sequence[tuple[Atoms, Bonds]], asked: Asked) -> list[Marks]:
-    """The marks of each graph, in this process."""
-    return [_marks(Molecule(atoms, bonds, asked.explicit), asked) for atoms, bonds in graphs]
+def isomers_all(graphs: Sequence[Graph], explicit: bool, most: int) -> list[tuple[str, ...]]:
+    """Distinct stereoisomers of each valid graph, at most so many; some of those that can be drawn cannot be built."""
+    options = StereoEnumerationOptions(maxIsomers=most, unique=True)
+    with rdBase.BlockLogs():
+        return [
+            tuple(
+                sorted(
+                    {
+                        str(Chem.MolToSmiles(each))
+                        for each in EnumerateStereoisomers(Molecule(*graph, explicit).mol, options=options)
+                    }
+                )
+            )
+            for graph in graphs
+        ]
 
 
 def _marks(value: Molecule, asked: Asked) -> Marks:
@@ -132,19 +146,14 @@ def _marks(value: Molecule, asked: Asked) -> Marks:
     if mol is None or not value.valid:
         return Marks(value.reason, value.smiles)
     with rdBase.BlockLogs():
-        key = str(Chem.MolToInchiKey(mol))
-        conformer, block = fold(mol) if asked.conformers else ("", "")
         return Marks(
             None,
             value.smiles,
-            key,
+            str(Chem.MolToInchiKey(mol)),
             tuple(describe(mol, name) for name in (*MEASURED, *asked.described)),
             scaffold(mol),
             tuple(alerts_of(mol, asked.filters)),
             fingerprint(mol),
-            conformer,
-            block,
-            _isomers(mol, asked.isomers) if asked.isomers else (),
         )
 
 
@@ -154,22 +163,13 @@ def fold(mol: Chem.Mol) -> tuple[str, str]:
     References:
         Riniker and Landrum 2015; Wang et al. 2020 (ETKDG version 3); Halgren 1996 (MMFF94).
     """
-    full = Chem.AddHs(mol)
     settings = AllChem.ETKDGv3()
     settings.randomSeed = 1
-    if AllChem.EmbedMolecule(full, settings) < 0:
-        return "not embedded", ""
-    if not AllChem.MMFFHasAllMoleculeParams(full):
-        return "not relaxed: no MMFF94 parameters", str(Chem.MolToMolBlock(full))
-    word = "ok" if AllChem.MMFFOptimizeMolecule(full, maxIters=1000) == 0 else "not relaxed: no minimum found"
-    return word, str(Chem.MolToMolBlock(full))
-
-
-def _isomers(mol: Chem.Mol, most: int) -> tuple[str, ...]:
-    """Distinct stereoisomers, at most so many; some of those that can be drawn cannot be built."""
-    options = StereoEnumerationOptions(maxIsomers=most, unique=True)
-    return tuple(sorted({str(Chem.MolToSmiles(each)) for each in EnumerateStereoisomers(mol, options=options)}))
-
-
-def _chunks(graphs: Sequence[tuple[Atoms, Bonds]]) -> Iterator[Sequence[tuple[Atoms, Bonds]]]:
-    return (graphs[start : start + _CHUNK] for start in range(0, len(graphs), _CHUNK))
+    with rdBase.BlockLogs():
+        full = Chem.AddHs(mol)
+        if AllChem.EmbedMolecule(full, settings) < 0:
+            return "not embedded", ""
+        if not AllChem.MMFFHasAllMoleculeParams(full):
+            return "not relaxed: no MMFF94 parameters", str(Chem.MolToMolBlock(full))
+        word = "ok" if AllChem.MMFFOptimizeMolecule(full, maxIters=1000) == 0 else "not relaxed: no minimum found"
+        return word, str(Chem.MolToMolBlock(full))

@@ -46,7 +46,7 @@ class MoleculeSession(Session):
         page: so many molecules are on the page at most; 0 writes none.
         nearest: whether the most similar training molecule of each is searched for.
         processes: that score molecules; None is one for each core, 0 works in this process.
-        seconds: of work that one molecule may take.
+        seconds: of work that one molecule may take, and so many more for its conformer and for its stereoisomers.
 
     Raises:
         ConfigError: a scaffold that is none, or does not fit the run; an unknown filter or number.
@@ -69,7 +69,7 @@ class MoleculeSession(Session):
         page: Annotated[int, Range(least=0, most=10_000)] = 400,
         nearest: bool = True,
         processes: Annotated[int, Range(least=0)] | None = None,
-        seconds: Annotated[float, Range(above=0)] = 10.0,
+        seconds: Annotated[float, Range(above=0)] = 2.0,
     ) -> None:
         assert isinstance(decoder, Graph)
         self._names = fields["atoms"].names
@@ -85,9 +85,8 @@ class MoleculeSession(Session):
             raise ConfigError(f"rank={rank}: known are {known}{suggest(column, DESCRIPTORS)}")
         self._rank, self._page = rank, page
         described = (column,) if column and column not in MEASURED else ()
-        self._asked = Asked(
-            decoder.explicit, chosen, conformers, stereoisomers, described, tuple((spans or {}).items())
-        )
+        asked = tuple((name, span.low, span.high) for name, span in (spans or {}).items())
+        self._asked = Asked(decoder.explicit, chosen, conformers, stereoisomers, described, asked)
         self.tables = bool(table or chosen or rank or conformers or stereoisomers)
         if self.tables:
             _check_pyarrow()

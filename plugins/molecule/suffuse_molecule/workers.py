@@ -1,9 +1,9 @@
 """Chemistry in processes that may hang or die without harm to ours.
 
 RDKit is fast C++ that trusts its input: one molecule in a million recurses until the stack ends or searches rings for
-hours. So what comes from a file is worked on in chunks by child processes under a clock. Where a chunk is lost, its
-items are tried one by one, and the one that did it is named. The clock counts work and not time that goes by, so that
-what is lost does not depend on what else the machine does.
+hours. So what comes from a file is worked on in chunks by child processes, each item under a clock. An item that ends
+its process is named, and the rest of its chunk goes on in another one. The clock counts work and not time that goes
+by, so that what is lost does not depend on what else the machine does.
 
 The children are plain ``python -c`` processes that talk in pickles through pipes: they never run the caller's main
 module again, and share no locks with its threads.
@@ -31,7 +31,8 @@ from rdkit import RDLogger
 __all__ = ["Lost", "Workers", "alone", "serve"]
 
 _HEADER = struct.Struct("<Q")
-_MEMORY = 4 << 30
+_MEMORY = 1 << 29
+"""Bytes of data that a child may have."""
 _PATIENCE = 60.0
 """Seconds that may go by for each second of work, after which a child is taken to sleep."""
 
@@ -44,14 +45,14 @@ class Workers:
     """Runs a function over many items in child processes; a context manager.
 
     Args:
-        task: ``"module:function"``, called as ``function(items, *settings)`` with a list of items, and giving a list of
-            as many results.
+        task: ``"module:function"``, called as ``function(items, *settings)`` with a list of items (in a child, of
+            one), and giving a list of as many results.
         settings: more arguments, the same for all; plain data.
         processes: how many; 0 calls the function here, without protection; None is one for each core.
         seconds: of work that one item may take.
     """
 
-    def __init__(self, task: str, *settings: Any, processes: int | None = None, seconds: float = 10.0) -> None:
+    def __init__(self, task: str, *settings: Any, processes: int | None = None, seconds: float = 2.0) -> None:
         self.count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         if processes is not None:
             self.count = processes
@@ -88,18 +89,15 @@ class Workers:
     def _run(self, items: list[Any]) -> list[Any]:
         child = self._idle.get()
         try:
-            found = child.call(items, self._seconds + 0.05 * len(items))
-            if isinstance(found, Lost):
-                if len(items) == 1:
-                    return [found]
-                singles = [child.call([item], self._seconds) for item in items]
-                return [each if isinstance(each, Lost) else each[0] for each in singles]
+            found: list[Any] = []
+            while len(found) < len(items):
+                found += child.call(items[len(found) :], self._seconds)
             return found
         finally:
             self._idle.put(child)
 
 
-def alone(task: str, item: Any, *settings: Any, processes: int = 1, seconds: float = 10.0) -> Any:
+def alone(task: str, item: Any, *settings: Any, processes: int = 1, seconds: float = 2.0) -> Any:
     """What a task makes of one item that nobody has looked at yet; `Lost` if it hangs or crashes."""
     with Workers(task, *settings, processes=processes, seconds=seconds) as workers:
         ((answer,),) = workers.map([[item]])
@@ -114,7 +112,8 @@ class _Child:
         self._process: subprocess.Popen[bytes] | None = None
         self._stopped = False
 
-    def call(self, items: list[Any], seconds: float) -> list[Any] | Lost:
+    def call(self, items: list[Any], seconds: float) -> list[Any]:
+        """The results of all items, or of the first of them up to one that is `Lost`."""
         process = self._process or self._start()
         assert process.stdin is not None
         assert process.stdout is not None
@@ -124,19 +123,22 @@ class _Child:
             late.set()
             process.kill()
 
-        clock = threading.Timer(_PATIENCE * seconds, end)
+        found: list[Any] = []
+        clock = threading.Timer(_PATIENCE * (seconds + 0.05 * len(items)), end)
         clock.start()
         try:
             _send(process.stdin, (seconds, items))
-            answer = _receive(process.stdout)
+            while len(found) < len(items):
+                answer = _receive(process.stdout)
+                if isinstance(answer, str):
+                    raise RuntimeError(f"in a worker process:\n{answer}")
+                found += answer
         except (OSError, EOFError):
             self._discard()
-            return Lost("timeout" if late.is_set() or process.returncode == -signal.SIGPROF else "crash")
+            found.append(Lost("timeout" if late.is_set() or process.returncode == -signal.SIGPROF else "crash"))
         finally:
             clock.cancel()
-        if isinstance(answer, str):
-            raise RuntimeError(f"in a worker process:\n{answer}")
-        return answer  # type: ignore[no-any-return]
+        return found
 
     def stop(self) -> None:
         self._stopped = True
@@ -188,22 +190,23 @@ def serve() -> None:
             seconds, items = _receive(source)
         except EOFError:
             return
-        signal.setitimer(signal.ITIMER_PROF, seconds)  # its signal ends the process, whatever RDKit is doing
-        try:
-            answer: Any = function(items, *settings)
-        except MemoryError:
-            os._exit(1)
-        except Exception:
-            answer = traceback.format_exc()
-        signal.setitimer(signal.ITIMER_PROF, 0)
-        _send(answers, answer)
+        for item in items:
+            signal.setitimer(signal.ITIMER_PROF, seconds)  # its signal ends the process, whatever RDKit is doing
+            try:
+                answer: Any = function([item], *settings)
+            except MemoryError:
+                os._exit(1)
+            except Exception:
+                answer = traceback.format_exc()
+            signal.setitimer(signal.ITIMER_PROF, 0)
+            _send(answers, answer)
 
 
 def _limit_memory() -> None:
     try:
         import resource
 
-        resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, resource.getrlimit(resource.RLIMIT_AS)[1]))
+        resource.setrlimit(resource.RLIMIT_DATA, (_MEMORY, resource.getrlimit(resource.RLIMIT_DATA)[1]))
     except (ImportError, ValueError, OSError):  # not on this system
         pass
 

@@ -27,6 +27,7 @@ from rdkit import rdBase
 from suffuse.errors import ConfigError, DataError
 from suffuse.files import cache_folder, whole_folder
 from suffuse.progress import Progress
+from suffuse_molecule.data.packed import check_whole
 from suffuse_molecule.data.standard import REJECTIONS, Entry, Standard, prepare
 from suffuse_molecule.graphs import Packed, Unfit, name_of
 from suffuse_molecule.molecule import key_of
@@ -93,7 +94,7 @@ class Preparing:
 
     cache_dir: str | Path | None = None
     processes: int | None = None
-    seconds: float = 10.0
+    seconds: float = 2.0
     min_count: int = 1
     max_bad_share: float = 0.1
 
@@ -256,6 +257,7 @@ def _key(table: Table, standard: Standard, preparing: Preparing) -> str:
 
 
 def _fill(folder: Path, table: Table, standard: Standard, preparing: Preparing) -> None:
+    check_whole(table.path)
     size = max(1, table.path.stat().st_size // 1024)
     with (
         _Writer(folder, len(table.columns), standard.max_atoms < 256) as writer,

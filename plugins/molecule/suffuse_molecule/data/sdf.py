@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import gzip
-import io
 import re
-import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import IO, Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal
 
 from suffuse.data import DataSource
 from suffuse.errors import ConfigError, DataError, suggest
 from suffuse.fitting import Range
 from suffuse_molecule.data.library import Preparing, Row
+from suffuse_molecule.data.packed import opened
 from suffuse_molecule.data.source import read_splits
 from suffuse_molecule.data.splits import MoleculeSplit
 from suffuse_molecule.data.standard import Standard
@@ -82,25 +80,17 @@ class SdfTable:
             yield Row(line, text.partition("M  END")[0] + "M  END\n", numbers, fields.get(self._split_column or "", ""))
 
     def _records(self, progress: Callable[[int], None]) -> Iterator[tuple[int, str]]:
-        try:
-            with self.path.open("rb") as raw:
-                packed = raw.read(2) == b"\x1f\x8b"
-                raw.seek(0)
-                stream = cast(IO[bytes], gzip.open(raw) if packed else raw)  # noqa: SIM115 - closed with its file
-                with io.TextIOWrapper(stream, encoding="utf-8", errors="replace") as text:
-                    first, size, lines = 1, 0, list[str]()
-                    pieces = iter(partial(text.readline, _LONGEST), "")  # a line may be endless
-                    for number, line in enumerate(pieces, 1):
-                        if line.startswith("$$$$"):
-                            progress(raw.tell())
-                            yield first, "".join(lines)
-                            first, size, lines = number + 1, 0, []
-                        elif (size := size + len(line)) < _LONGEST:
-                            lines.append(line)
-                    if size >= _LONGEST or any(line.strip() for line in lines):
-                        yield first, "".join(lines)
-        except (OSError, EOFError, zlib.error) as error:
-            raise DataError(f"data.path={self.path}: cannot be read to its end ({error})") from error
+        with opened(self.path) as text:
+            first, size, lines = 1, 0, list[str]()
+            for number, line in enumerate(iter(partial(text.line, _LONGEST), ""), 1):  # a line may be endless
+                if line.startswith("$$$$"):
+                    progress(text.tell())
+                    yield first, "".join(lines)
+                    first, size, lines = number + 1, 0, []
+                elif (size := size + len(line)) < _LONGEST:
+                    lines.append(line)
+            if size >= _LONGEST or any(line.strip() for line in lines):
+                yield first, "".join(lines)
 
 
 def _fields(text: str) -> dict[str, str]:
@@ -167,7 +157,7 @@ class Sdf(DataSource):
         heldout: float = 0.1,
         cache_dir: str | Path | None = None,
         processes: int | None = None,
-        seconds: float = 10.0,
+        seconds: float = 2.0,
         max_bad_share: float = 0.1,
     ) -> None:
         standard = Standard(

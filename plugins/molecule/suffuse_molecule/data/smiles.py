@@ -78,7 +78,7 @@ class Smiles(DataSource):
         heldout: float = 0.1,
         cache_dir: str | Path | None = None,
         processes: int | None = None,
-        seconds: float = 10.0,
+        seconds: float = 2.0,
         max_bad_share: float = 0.1,
     ) -> None:
         standard = Standard(

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import csv
-import gzip
-import io
 import math
-import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +11,7 @@ from typing import Any
 
 from suffuse.errors import ConfigError, DataError, PluginError, suggest
 from suffuse_molecule.data.library import Row
+from suffuse_molecule.data.packed import Text, opened
 
 __all__ = ["SmilesTable", "number_in"]
 
@@ -118,20 +116,16 @@ class SmilesTable:
 
     def _cells(self, progress: Callable[[int], None]) -> Iterator[tuple[int, list[str]]]:
         try:
-            with self.path.open("rb") as raw:
-                packed = raw.read(2) == b"\x1f\x8b"
-                raw.seek(0)
-                stream: Any = gzip.open(raw) if packed else raw  # noqa: SIM115 - closed with the file that it reads
-                with io.TextIOWrapper(stream, encoding="utf-8-sig", errors="replace", newline="") as text:
-                    lines = _short(text, lambda: progress(raw.tell()))
-                    if self._suffix in _DELIMITERS:
-                        reader = csv.reader(lines, delimiter=_DELIMITERS[self._suffix])
-                        for row in reader:
-                            yield reader.line_num, row
-                    else:
-                        for number, line in enumerate(lines, 1):
-                            yield number, line.rstrip("\r\n").split("\t") if "\t" in line else line.split()
-        except (OSError, EOFError, zlib.error, csv.Error) as error:
+            with opened(self.path) as text:
+                lines = _short(text, progress)
+                if self._suffix in _DELIMITERS:
+                    reader = csv.reader(lines, delimiter=_DELIMITERS[self._suffix])
+                    for row in reader:
+                        yield reader.line_num, row
+                else:
+                    for number, line in enumerate(lines, 1):
+                        yield number, line.rstrip("\n").split("\t") if "\t" in line else line.split()
+        except csv.Error as error:
             raise DataError(f"data.path={self.path}: cannot be read to its end ({error})") from error
 
     def _parquet_file(self) -> Any:
@@ -159,14 +153,14 @@ class SmilesTable:
                 yield number, list(row)
 
 
-def _short(text: io.TextIOWrapper, tell: Callable[[], None]) -> Iterator[str]:
+def _short(text: Text, progress: Callable[[int], None]) -> Iterator[str]:
     """The lines, none of them endless."""
-    while line := text.readline(_LONGEST):
+    while line := text.line(_LONGEST):
         if len(line) == _LONGEST and not line.endswith("\n"):
             while line and not line.endswith("\n"):
-                line = text.readline(_LONGEST)
+                line = text.line(_LONGEST)
             line = f"{_LONG}\n"
-        tell()
+        progress(text.tell())
         yield line
 
 
