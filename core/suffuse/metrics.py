@@ -197,7 +197,7 @@ def median_ratio(x: Tensor | NDArray[Any], heldout: Tensor | NDArray[Any]) -> fl
         x: of samples ``[M]``.
         heldout: of real data that training has not seen ``[K]``.
     """
-    own, scale = (float(torch.as_tensor(distances).median()) for distances in (x, heldout))
+    own, scale = (float(torch.as_tensor(distances).double().quantile(0.5)) for distances in (x, heldout))
     if not scale:
         return math.inf if own else 1.0
     return own / scale

@@ -40,6 +40,33 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return made
 
 
+@pytest.fixture(scope="module")
+def alike(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Perovskites of calcium and of barium with cells of one distribution: 24 to train on and 24 held out."""
+    folder, rng = tmp_path_factory.mktemp("alike"), np.random.default_rng(0)
+    return {
+        name: source(folder / name, {str(row): titanate(row, rng) for row in range(24)}, heldout=0.0).train
+        for name in ("train", "heldout")
+    }
+
+
+def titanate(row: int, rng: np.random.Generator) -> Structure:
+    """Calcium and barium in turn, each with a cell of its own."""
+    elements = [("Ca", "Ba")[row % 2], "Ti", "O", "O", "O"]
+    return Structure(Lattice.orthorhombic(*rng.uniform(3.8, 4.2, 3)), elements, PEROVSKITE.frac_coords)
+
+
+def crystals(split: Any) -> list[Structure]:
+    return [split[row].value for row in range(len(split))]
+
+
+def neighbourhoods(data: Any, values: list[Structure]) -> tuple[dict[str, float], dict[str, float]]:
+    """Precision, recall, density and coverage: of the draws, and of the real data beside them."""
+    scores = scored(data, values)
+    names = ("precision", "recall", "density", "coverage")
+    return {name: scores[name].value for name in names}, {name: scores[name].real for name in names}
+
+
 def subject(data: Any, values: list[Structure]) -> Evaluation:
     return Evaluation(values=values, conditions={}, train=data["train"], heldout=data["heldout"])
 
@@ -142,6 +169,68 @@ def test_copies_are_near_and_one_composition_is_one(data: Any) -> None:
     assert 0 < scores["nearest-neighbour ratio"].value < 0.3
     assert scores["Vendi score"].value == pytest.approx(1)
     assert scores["Vendi score"].real > 2
+
+
+def test_held_out_crystals_are_met_in_full_by_themselves(alike: Any) -> None:
+    """Beside them stand other crystals of the same kind, which come near and do not repeat them."""
+    found, real = neighbourhoods(alike, crystals(alike["heldout"]))
+    assert found == pytest.approx({"precision": 1, "recall": 1, "density": 1, "coverage": 1}, abs=0.05)
+    assert all(0.5 < real[name] <= 1 for name in ("precision", "recall", "coverage"))
+    assert real["density"] == pytest.approx(1, abs=0.4)
+    assert real != found
+
+
+def test_neighbourhoods_are_of_as_many_draws_as_training_crystals(alike: Any) -> None:
+    """So training crystals score as the real data do, in any order and turn, and draws beyond their number as nothing.
+
+    Those that are not sound count as none.
+    """
+    train = crystals(alike["train"])
+    same = [turned(each, seed) for seed, each in enumerate(train[::-1])]
+    found, real = neighbourhoods(alike, [*same, *24 * [SALT]])
+    assert found == pytest.approx(real)
+    _, fewer = neighbourhoods(alike, train[:8])
+    assert fewer["coverage"] < real["coverage"], "all training crystals beside eight draws would be noticed"
+    assert neighbourhoods(alike, [*train[:8], *16 * [CLASHING]])[1] == pytest.approx(fewer)
+
+
+def test_one_crystal_over_and_over_is_precise_and_covers_little(alike: Any) -> None:
+    found, real = neighbourhoods(alike, 24 * crystals(alike["heldout"])[:1])
+    assert found["precision"] == 1
+    assert found["recall"] <= 1 / 24
+    assert found["coverage"] < 0.5 < real["coverage"]
+
+
+def test_one_of_two_kinds_costs_recall_and_coverage_but_no_precision(alike: Any) -> None:
+    kept = [each for each in crystals(alike["heldout"]) if "Ba" in each.composition]
+    assert neighbourhoods(alike, kept)[0] == pytest.approx(
+        {"precision": 1, "recall": 0.5, "density": 1, "coverage": 0.5}, abs=0.05
+    )
+
+
+@pytest.mark.parametrize("change", ["elements", "cell"])
+def test_other_elements_and_other_cells_are_far(alike: Any, change: str) -> None:
+    values = [each.copy() for each in crystals(alike["heldout"])]
+    for each in values:
+        if change == "elements":
+            each.replace_species({"O": "S"})
+        else:
+            each.scale_lattice(3 * each.volume)
+    found, _ = neighbourhoods(alike, values)
+    assert found == {"precision": 0, "recall": 0, "density": 0, "coverage": 0}
+
+
+def test_too_few_crystals_have_no_neighbourhoods(data: Any, alike: Any) -> None:
+    """Of draws that are sound, of training crystals or of held-out ones."""
+    train = crystals(alike["train"])
+    assert "precision" in scored(alike, train[:6])
+    for scores in (
+        scored(alike, train[:5]),
+        scored(alike, [*train[:5], CLASHING]),
+        scored({**alike, "train": data["train"]}, train),
+        scored({**alike, "heldout": data["heldout"]}, train),
+    ):
+        assert not {"precision", "recall", "density", "coverage"} & set(scores)
 
 
 def test_systems_are_those_of_the_tables() -> None:

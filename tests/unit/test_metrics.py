@@ -10,6 +10,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from scipy.linalg import sqrtm
+from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist
 
 from suffuse import metrics
@@ -174,11 +175,12 @@ def test_a_copy_of_an_image_that_is_there_twice_is_memorised() -> None:
 # Against the packages of those who proposed them
 
 
-def test_neighbourhoods_are_those_of_the_reference_package() -> None:
+@pytest.mark.parametrize(("count", "dim", "k"), [(300, 6, 5), (60, 3, 1), (90, 150, 3)])
+def test_neighbourhoods_are_those_of_the_reference_package(count: int, dim: int, k: int) -> None:
     prdc = pytest.importorskip("prdc")
-    real, fake = normal(300, 6), 0.8 * normal(200, 6, seed=1) + 0.3
-    expected = prdc.compute_prdc(real, fake, nearest_k=5)
-    found = precision_recall_density_coverage(real, fake, k=5)
+    real, fake = normal(count, dim), 0.8 * normal(200, dim, seed=1) + 0.3
+    expected = prdc.compute_prdc(real, fake, nearest_k=k)
+    found = precision_recall_density_coverage(real, fake, k)
     for name in ("precision", "recall", "density", "coverage"):
         assert getattr(found, name) == pytest.approx(expected[name], abs=1e-12), name
 
@@ -188,6 +190,8 @@ def test_vendi_score_is_that_of_the_reference_package(shape: tuple[int, int]) ->
     vendi = pytest.importorskip("vendi_score.vendi")
     x = normal(*shape)
     assert vendi_score(x) == pytest.approx(vendi.score_dual(x), rel=1e-8)
+    near = np.exp(-cdist(x, x))
+    assert effective_number(near) == pytest.approx(vendi.score_K(near), rel=1e-8)
 
 
 # Vendi score
@@ -221,6 +225,58 @@ def test_vendi_score_of_nothing_is_refused() -> None:
 
 
 # Nearest-neighbour ratio
+
+
+def ratio_by_tree(train: Array, x: Array, heldout: Array, *, k: int = 1, mean: bool = False, power: int = 1) -> float:
+    """By scipy's search; another neighbour, means and squares make mistakes."""
+    tree = cKDTree(train)
+    own, scale = (tree.query(part, [k])[0] ** power for part in (x, heldout))
+    return float(own.mean() / scale.mean()) if mean else float(np.median(own) / np.median(scale))
+
+
+@pytest.mark.parametrize("counts", [(2, 1, 1), (9, 4, 7), (60, 51, 80), (800, 300, 201)])
+@pytest.mark.parametrize("dim", [1, 5, 40])
+def test_nearest_ratio_is_that_of_another_search(counts: tuple[int, int, int], dim: int) -> None:
+    train, x, heldout = (normal(count, dim, seed) for seed, count in enumerate(counts))
+    x = 0.6 * x + 0.3
+    found = nearest_ratio(train, x, heldout)
+    assert found == pytest.approx(ratio_by_tree(train, x, heldout), rel=1e-9)
+    assert found != pytest.approx(ratio_by_tree(train, x, heldout, k=2), rel=1e-4)
+    assert found != pytest.approx(ratio_by_tree(train, x, heldout, power=2), rel=1e-4)
+    if min(counts) > 1:
+        assert found != pytest.approx(ratio_by_tree(train, x, heldout, mean=True), rel=1e-4)
+    assert nearest_ratio(train, heldout, x) == pytest.approx(1 / found)
+
+
+def test_nearest_ratio_of_whole_numbers_is_that_of_another_search() -> None:
+    rng = np.random.default_rng(0)
+    train, x, heldout = (rng.integers(0, 256, (count, 3, 4, 4), dtype=np.uint8) for count in (90, 41, 60))
+    expected = ratio_by_tree(*(part.reshape(len(part), -1).astype(float) for part in (train, x // 2, heldout)))
+    assert nearest_ratio(train, x // 2, heldout) == pytest.approx(expected, rel=1e-9)
+
+
+def test_nearest_ratio_of_copies_is_exactly_zero() -> None:
+    """Also far from the origin, where distances by way of products are rounded most, and where a few are no copies."""
+    train, heldout = normal(300, 4) + 1e4, normal(100, 4, seed=1) + 1e4
+    assert nearest_ratio(train, train[200:], heldout) == 0
+    assert nearest_ratio(train, np.concatenate([train[:60], heldout[:40]]), heldout) == 0
+    assert ratio_by_tree(train, np.concatenate([train[:60], heldout[:40]]), heldout, mean=True) > 0.1
+
+
+def test_nearest_ratio_of_halves_of_real_data_is_one() -> None:
+    ratios = [nearest_ratio(normal(300, 4, s), *np.split(normal(400, 4, 1000 + s), 2)) for s in range(30)]
+    assert np.mean(ratios) == pytest.approx(1, abs=0.04)
+
+
+def test_nearest_ratio_knows_no_order_place_turn_or_unit() -> None:
+    rng = np.random.default_rng(3)
+    train, x, heldout = parts = normal(80, 6), 0.5 * normal(40, 6, 1), normal(50, 6, 2)
+    found = nearest_ratio(train, x, heldout)
+    turn, columns = np.linalg.qr(normal(6, 6, 3))[0], rng.permutation(6)
+    assert nearest_ratio(*map(rng.permutation, parts)) == pytest.approx(found)
+    assert nearest_ratio(*(part[:, columns] for part in parts)) == pytest.approx(found)
+    assert nearest_ratio(*(3 * part @ turn + 7 for part in parts)) == pytest.approx(found)
+    assert nearest_ratio(*(part * [9, 1, 1, 1, 1, 1] for part in parts)) != pytest.approx(found, rel=0.01)
 
 
 def test_nearest_ratio_is_one_for_fresh_data_and_falls_with_copying() -> None:

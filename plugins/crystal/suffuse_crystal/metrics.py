@@ -12,13 +12,14 @@ from importlib.metadata import version
 from typing import Annotated, Any, Literal, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 from pymatgen.core import Structure
 from scipy.stats import wasserstein_distance
 
 from suffuse.data import Evaluation, Score
 from suffuse.errors import ConfigError, DataError, PluginError
 from suffuse.fitting import Range
-from suffuse.metrics import nearest_ratio, vendi_score
+from suffuse.metrics import nearest_ratio, neighbourhood_scores, vendi_score
 from suffuse_crystal.attributes import attributes_of, compositions, reduced_cells
 from suffuse_crystal.data.splits import CrystalSplit
 from suffuse_crystal.descriptors import TOLERANCE, space_group
@@ -35,6 +36,8 @@ _MOST_ELEMENTS = 8
 _MOVES = 100
 _COMPARED = 50
 """Training crystals of one formula with which a draw is compared."""
+_NEIGHBOURS = 5
+_SPACE = "shares of elements and logarithms of the lengths and the volume of the reduced cell"
 
 
 @dataclass(frozen=True)
@@ -138,7 +141,8 @@ class CrystalMetrics:
             evaluation.attributes.extend(attributes_of(_structures(trained), _structures(good), groups))
             known = [train[int(row)].value for row in rng.permutation(len(train))[: self.max_real]]
             scores += _variety(_structures(good), _structures(trained))
-            scores += _copies(_structures(good), _structures(held), known)
+            made, real, substitute = (_features(_structures(part)) for part in (good, held, trained))
+            scores += _neighbourhoods(made, real, substitute) + _copies(made, real, _features(known))
         return scores + self._energies(good, held[: len(values)], evaluation)
 
     def _judge(self, evaluation: Evaluation) -> Callable[[Structure], bool] | None:
@@ -312,17 +316,37 @@ def _variety(good: Sequence[Structure], trained: Sequence[Structure]) -> list[Sc
     return [Score(name="Vendi score", value=value, real=real, better="higher", about=about)]
 
 
-def _copies(good: Sequence[Structure], held: Sequence[Structure], known: Sequence[Structure]) -> list[Score]:
-    """How far draws lie from training crystals, beside held-out ones; where atoms lie in the cell does not count."""
-    if not held:
+def _features(structures: Sequence[Structure]) -> NDArray[np.float64]:
+    """The space `_SPACE`, ``[N, F]``; where atoms lie in the cell does not count.
+
+    Unscaled, as the features of other modalities are: shares and logarithms spread about alike, and over their own
+    spreads rare elements would outweigh cells, and those that training lacks would have no scale.
+    """
+    return np.hstack([compositions(structures), reduced_cells(structures)])
+
+
+def _neighbourhoods(drawn: NDArray[np.float64], held: NDArray[np.float64], trained: NDArray[np.float64]) -> list[Score]:
+    """Of as many draws as training crystals, for the figures depend on the number; none where they are too few."""
+    count = min(len(drawn), len(trained))
+    if min(count, len(held)) <= _NEIGHBOURS:
         return []
-    drawn, real, train = (np.hstack([compositions(part), reduced_cells(part)]) for part in (good, held, known))
-    about = (
-        f"median distance from the nearest of {len(known)} training crystals, by shares of elements and logarithms of "
-        f"the lengths and the volume of the reduced cell, of {len(good)} structurally valid draws over that of "
-        f"{len(held)} held-out crystals, which is 1 by definition; well below 1 means copying"
+    against = (
+        f"{count} structurally valid draws against {len(held)} held-out crystals, by {_SPACE}; real: as many training "
+        "crystals"
     )
-    value = nearest_ratio(train, drawn, real)
+    return neighbourhood_scores(held, drawn[:count], trained[:count], _NEIGHBOURS, "crystals", against)
+
+
+def _copies(drawn: NDArray[np.float64], held: NDArray[np.float64], known: NDArray[np.float64]) -> list[Score]:
+    """How far draws lie from training crystals, beside held-out ones."""
+    if not len(held):
+        return []
+    about = (
+        f"median distance from the nearest of {len(known)} training crystals, by {_SPACE}, of {len(drawn)} "
+        f"structurally valid draws over that of {len(held)} held-out crystals, which is 1 by definition; well below 1 "
+        "means copying"
+    )
+    value = nearest_ratio(known, drawn, held)
     return [Score(name="nearest-neighbour ratio", value=value, real=1.0, better="higher", about=about)]
 
 
