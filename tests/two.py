@@ -1,4 +1,4 @@
-"""What tests of several processes run in each: ``python tests/two.py FOLDER``, with torchrun's variables."""
+"""What tests of several processes run in each, with torchrun's variables: ``python tests/two.py FOLDER [FAULT]``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from suffuse.denoiser import Denoiser
-from suffuse.errors import RunError, SuffuseError
+from suffuse.errors import RunError
 from suffuse.layers import NoiseEmbedding
 from suffuse.state import State
 from suffuse.training import Trainer
@@ -80,7 +80,7 @@ def train(directory: Path, engine: Engine | None = None, **settings: Any) -> Tra
 
 
 def main(folder: Path) -> None:
-    """Train in both ways, go on with what one process began, and let the second process fail in the end."""
+    """Train in both ways, and go on with what one process began."""
     torch.set_num_threads(1)
     for name, shard in (("replicas", False), ("shards", True)):
         with opened("cpu", "fp32", shard) as engine:
@@ -90,21 +90,40 @@ def main(folder: Path) -> None:
             resumed.fit()
     with opened("cpu", "fp32", False) as engine:
         train(folder / "unequal", Unequal(World.here(), "cpu"), steps=2).fit()
+
+
+def fail(folder: Path, fault: str) -> None:
+    """Train until one of the processes fails, with an error of ours or with any other, and say what this one knows."""
+    torch.set_num_threads(1)
+    error = RunError if fault == "shards" else ValueError
     try:
-        with opened("cpu", "fp32", True) as engine:
-            failing = train(folder / "failing", engine)
-            prepare = failing.objective
+        with opened("cpu", "fp32", fault == "shards") as engine:
 
-            def fail(*data: Any, step: int, **more: Any) -> Tensor:
-                if engine.rank and step == 5:
-                    raise RunError("the second process has had enough")
-                return prepare(*data, step=step, **more)
+            def enough(*given: Any, **more: Any) -> Any:
+                raise error("it has had enough")
 
-            failing.objective = fail  # type: ignore[assignment]
+            def preview(*given: Any) -> None:
+                if fault == "preview" and not engine.rank:
+                    enough()
+
+            with engine.first():
+                if fault == "preparation" and not engine.rank:
+                    enough()
+            failing = train(folder / fault, engine, preview=preview, preview_every=4)
+            ask = failing.objective
+
+            def objective(*data: Any, step: int, **more: Any) -> Tensor:
+                if fault == "shards" and engine.rank and step == 5:
+                    enough()
+                if fault == "validation" and engine.rank and not torch.is_grad_enabled():
+                    enough()
+                return ask(*data, step=step, **more)
+
+            failing.objective = objective  # type: ignore[assignment]
             failing.fit()
-    except SuffuseError as error:
-        print(error)
+    except Exception as trouble:
+        print(trouble)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1])) if len(sys.argv) == 2 else fail(Path(sys.argv[1]), sys.argv[2])

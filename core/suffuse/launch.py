@@ -36,6 +36,7 @@ def launch(command: str, arguments: list[str], folders: Mapping[str, Path]) -> i
     add_search_path(folders)
     world = World.here()
     if world.size > 1:
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # else each lost connection shows the stack of torch
         arguments = _of_several(command, arguments, world)
     begun = False
 

@@ -109,6 +109,7 @@ class TrainerSettings(Settings):
         compile: the network through torch.compile.
         channels_last: convolution weights and inputs in NHWC order; not where weights are split.
         shard: weights, averages and the optimizer's state are split over the processes, where there are several.
+        meeting: seconds in which the processes have to find one another at the start.
     """
 
     section: ClassVar[str] = "trainer"
@@ -143,6 +144,7 @@ class TrainerSettings(Settings):
     compile: bool = False
     channels_last: bool = False
     shard: bool = False
+    meeting: Annotated[float, Range(above=0)] = 60.0
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -23,8 +24,10 @@ HERE = Path(__file__).parents[1]
 CASES = ("replicas", "shards", "one-to-replicas", "one-to-shards", "replicas-to-one", "shards-to-one")
 
 
-def together(*command: str, count: int = 2, **environment: str) -> list[subprocess.Popen[str]]:
-    """The same command in several processes that know of each other, as torchrun starts them."""
+def together(
+    *command: str, count: int = 2, ranks: Sequence[int] | None = None, **environment: str
+) -> list[subprocess.Popen[str]]:
+    """The same command in several processes that know of each other, as torchrun starts them; or in some of them."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -37,7 +40,7 @@ def together(*command: str, count: int = 2, **environment: str) -> list[subproce
             stderr=subprocess.PIPE,
             text=True,
         )
-        for rank in range(count)
+        for rank in (range(count) if ranks is None else ranks)
     ]
 
 
@@ -55,10 +58,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     train(folder / "one").fit()
     for name in ("replicas", "shards"):
         halved(folder / "one", folder / f"one-to-{name}")
-    for rank, process in enumerate(together(str(HERE / "two.py"), str(folder), PYTHONPATH=str(HERE))):
-        said, text = process.communicate(timeout=120)
+    for process in together(str(HERE / "two.py"), str(folder), PYTHONPATH=str(HERE)):
+        _, text = process.communicate(timeout=120)
         assert process.returncode == 0, text
-        (folder / f"said-{rank}").write_text(said)
     for name in ("replicas", "shards"):
         resumed = train(halved(folder / name, folder / f"{name}-to-one"))
         resumed.resume()
@@ -99,12 +101,15 @@ def test_shares_that_do_not_add_up_are_noticed(runs: Path) -> None:
     assert ours == pytest.approx(theirs / 2, rel=1e-3)
 
 
-def test_a_process_that_fails_ends_the_others(runs: Path) -> None:
-    """Each with one line: its own cause, or that another one ended."""
-    first, second = ((runs / f"said-{rank}").read_text().splitlines() for rank in (0, 1))
-    assert second == ["the second process has had enough"]
-    assert len(first) == 1
-    assert "another process of this run has ended" in first[0]
+@pytest.mark.slow
+@pytest.mark.parametrize(("fault", "rank"), [("shards", 1), ("validation", 1), ("preparation", 0), ("preview", 0)])
+def test_a_process_that_fails_ends_the_others(tmp_path: Path, fault: str, rank: int) -> None:
+    """Each with one line: its own cause, whatever that is, or that another one ended."""
+    processes = together(str(HERE / "two.py"), str(tmp_path), fault, PYTHONPATH=str(HERE))
+    said = [process.communicate(timeout=60)[0].splitlines() for process in processes]
+    assert said[rank] == ["it has had enough"]
+    (line,) = said[1 - rank]
+    assert "another process of this run has ended" in line
 
 
 # From the command line
@@ -150,6 +155,19 @@ def test_a_signal_to_one_stops_both(tmp_path: Path) -> None:
     again = subprocess.run([sys.executable, "-m", "suffuse", "train", *words], capture_output=True, text=True)
     assert again.returncode == 0, again.stderr
     assert Run(directory).checkpoint().step == step + 5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_process_whose_others_never_come_says_so(tmp_path: Path, rank: int) -> None:
+    """As where another one died before all had met."""
+    command = ("-m", "suffuse", "train", *WORDS, "trainer.meeting=2", f"hydra.run.dir={tmp_path / 'run'}")
+    (process,) = together(*command, count=2, ranks=[rank])
+    _, text = process.communicate(timeout=60)
+    assert process.returncode == 2
+    last = text.splitlines()[-1]  # torch may say something before it
+    assert "the 2 processes of this run did not find one another within trainer.meeting=2 seconds" in last
+    assert "Traceback" not in text
 
 
 @pytest.mark.slow

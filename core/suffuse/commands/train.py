@@ -36,7 +36,7 @@ def train(config: dict[str, Any], directory: str | Path) -> Run:
     settings = TrainerSettings.read(config["trainer"])
     if settings.threads:
         torch.set_num_threads(settings.threads)
-    with opened(config["device"], settings.precision, settings.shard) as engine:
+    with opened(config["device"], settings.precision, settings.shard, settings.meeting) as engine:
         return _train(config, Path(engine.share(str(directory))), settings, engine)
 
 

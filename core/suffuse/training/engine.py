@@ -161,12 +161,13 @@ class SingleProcess:
 
 
 @contextmanager
-def opened(device: str, precision: str, shard: bool = False) -> Iterator[Engine]:
+def opened(device: str, precision: str, shard: bool = False, meeting: float = 60.0) -> Iterator[Engine]:
     """The engine for the processes that torchrun or srun started, or for this one alone.
 
     Args:
         device, precision: as for `SingleProcess`.
         shard: split weights, gradients, averages and the optimizer's state over the processes, where there are several.
+        meeting: seconds in which they have to find one another.
 
     Raises:
         ConfigError: the device or the precision is none, or does not go with several processes.
@@ -178,7 +179,7 @@ def opened(device: str, precision: str, shard: bool = False) -> Iterator[Engine]
         return
     from suffuse.training.parallel import connected
 
-    with connected(world, device, precision, shard) as engine:
+    with connected(world, device, precision, shard, meeting) as engine:
         yield engine
 
 

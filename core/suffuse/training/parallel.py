@@ -27,7 +27,7 @@ from suffuse.world import World
 __all__ = ["Replicas", "Sharded", "connected"]
 
 _WAIT = datetime.timedelta(minutes=30)
-"""For one another, such as while process 0 prepares data. A process that ends is noticed at once, without it."""
+"""For one another once they have met, as while process 0 prepares data. One that ends is noticed without it."""
 
 _LEAST = 0.01
 """The share of a network's weights from which on one of its blocks is fetched by itself."""
@@ -131,14 +131,14 @@ class Sharded(Replicas):
 
 
 @contextmanager
-def connected(world: World, device: str, precision: str, shard: bool) -> Iterator[Replicas]:
+def connected(world: World, device: str, precision: str, shard: bool, meeting: float) -> Iterator[Replicas]:
     """The engine of this process, while all of them are there. See `suffuse.training.engine.opened`."""
     here = pick_device(device)
     cuda = here.type == "cuda"
     if cuda:
         torch.cuda.set_device(here)
     if not dist.is_initialized():  # once in the life of a process: those that meet again may meet a room being closed
-        _meet(world, "cpu:gloo,cuda:nccl" if cuda else "gloo")
+        _meet(world, "cpu:gloo,cuda:nccl" if cuda else "gloo", meeting)
     try:
         yield (Sharded if shard else Replicas)(world, device, precision)
     except BaseException as error:
@@ -149,13 +149,17 @@ def connected(world: World, device: str, precision: str, shard: bool) -> Iterato
         raise
 
 
-def _meet(world: World, backend: str) -> None:
+def _meet(world: World, backend: str, seconds: float) -> None:
+    soon = datetime.timedelta(seconds=seconds)
     try:
-        dist.init_process_group(
-            backend, init_method=world.meeting, rank=world.rank, world_size=world.size, timeout=_WAIT
-        )
+        store, rank, size = next(dist.rendezvous(world.meeting, world.rank, world.size, timeout=soon))
+        store.set_timeout(_WAIT)
+        dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=_WAIT)
     except (RuntimeError, ValueError) as error:
-        raise RunError(f"the {world.size} processes of this run did not find each other ({_first(error)})") from error
+        raise RunError(
+            f"the {world.size} processes of this run did not find one another within trainer.meeting={seconds:g} "
+            f"seconds ({_first(error)})"
+        ) from error
     atexit.register(_part)
 
 
