@@ -12,7 +12,6 @@ import json
 import mmap
 import shutil
 import sys
-from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -124,7 +123,7 @@ class Library:
         self.facts: Mapping[str, Any] = json.loads((folder / "preprocess.json").read_text(encoding="utf-8"))
         arrays: dict[str, Any] = {name: np.lib.format.open_memmap(folder / f"{name}.npy", mode="r") for name in _ARRAYS}
         self._atoms, self._bonds, self._smiles = arrays["atoms"], arrays["bonds"], arrays["smiles"]
-        self._starts = {name: arrays[f"{name}_starts"] for name in ("atoms", "bonds", "smiles")}
+        self._starts = {name: arrays[f"{name}_starts"] for name in _RAGGED}
         self.numbers, self.parts, self.kept = arrays["numbers"], arrays["parts"], arrays["kept"]
         self.keys = arrays["keys"]
         self._pages = [array.base for array in arrays.values() if isinstance(array.base, mmap.mmap)]
@@ -184,6 +183,7 @@ class Library:
         return values[places], counts
 
 
+_RAGGED = ("atoms", "bonds", "smiles")
 _ARRAYS = (
     "atoms",
     "atoms_starts",
@@ -293,7 +293,7 @@ def _texts(rows: Iterator[Row], chunks: list[list[Row]]) -> Iterator[list[str]]:
 
 
 class _Writer:
-    """Takes results in order and streams them into files, so that memory holds one number a molecule."""
+    """Takes results in order and streams them into files, so that memory does not grow with them."""
 
     def __init__(self, folder: Path, columns: int, small: bool) -> None:
         self.folder = folder
@@ -303,12 +303,13 @@ class _Writer:
             "smiles": (np.dtype(np.uint8), ()),
             "numbers": (np.dtype(np.float64), (columns,)),
             "parts": (np.dtype(np.int16), ()),
+            "keys": (np.dtype(np.uint64), ()),
+            **{f"{name}_starts": (np.dtype(np.int64), ()) for name in _RAGGED},
         }
         self.accepted = self.stereo = self.total = 0
         self.reasons: Counter[str] = Counter()
         self.examples: dict[str, list[dict[str, Any]]] = {}
-        self.counts = {name: array("q") for name in ("atoms", "bonds", "smiles")}
-        self.keys = array("Q")
+        self.ends = dict.fromkeys(_RAGGED, 0)
         self.part_names: dict[str, int] = {}
         self.streams: dict[str, IO[bytes]] = {}
         self.rejects: IO[str] = (folder / "rejects.tsv").open("w", encoding="utf-8")
@@ -316,6 +317,8 @@ class _Writer:
     def __enter__(self) -> _Writer:
         for name in self.types:
             self.streams[name] = (self.folder / f"{name}.raw").open("wb")
+        for name in _RAGGED:
+            self.streams[f"{name}_starts"].write(np.int64(0).tobytes())
         self.rejects.write("line\treason\ttext\n")
         return self
 
@@ -336,9 +339,10 @@ class _Writer:
         self.streams["numbers"].write(np.asarray(row.numbers, np.float64).tobytes())
         part = self.part_names.setdefault(row.part, len(self.part_names))
         self.streams["parts"].write(np.int16(part).tobytes())
-        for name, count in (("atoms", len(result.atoms)), ("bonds", len(result.bonds)), ("smiles", len(text))):
-            self.counts[name].append(count)
-        self.keys.append(key_of(result.smiles))
+        self.streams["keys"].write(np.uint64(key_of(result.smiles)).tobytes())
+        for name, count in zip(_RAGGED, (len(result.atoms), len(result.bonds), len(text)), strict=True):
+            self.ends[name] += count
+            self.streams[f"{name}_starts"].write(np.int64(self.ends[name]).tobytes())
         self.stereo += result.stereo
         self.accepted += 1
 
@@ -365,19 +369,13 @@ class _Writer:
                 shutil.copyfileobj(source, target, 1 << 20)
             raw.unlink()
             arrays[name] = np.load(self.folder / f"{name}.npy", mmap_mode="r")
-        for name, counts in self.counts.items():
-            starts = np.concatenate([[0], np.cumsum(np.asarray(counts, np.int64))])
-            np.save(self.folder / f"{name}_starts.npy", starts)
-            arrays[f"{name}_starts"] = starts
         return arrays
 
 
 def _finish(folder: Path, writer: _Writer, table: Table, preparing: Preparing) -> None:
     """Leave out duplicates and rare atoms, and count everything."""
     arrays = writer.arrays()
-    keys = np.asarray(writer.keys, np.uint64)
-    np.save(folder / "keys.npy", keys)
-    kept = np.sort(np.unique(keys, return_index=True)[1]).astype(np.int64)
+    kept = np.sort(np.unique(arrays["keys"], return_index=True)[1]).astype(np.int64)
     left = {"duplicate": writer.accepted - len(kept)}
     kinds = _kinds(arrays, kept)
     rare = [each for each, count in kinds.items() if count < preparing.min_count]
