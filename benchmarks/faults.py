@@ -1,7 +1,9 @@
 """Checkpoints that meet with an accident: processes killed while they save, files cut short, emptied or removed, single
 bits flipped, a disk that is full and one that can only be read. An accident is survived if what was saved before is
 found whole, and detected if that is said, by the name of the file, wherever something is damaged; nothing damaged may
-ever be loaded. Disks that are full are small ones of their own, which takes the right to mount them."""
+ever be loaded. Most checkpoints are made for it; those of a real run that was killed are damaged too, every file in
+every way, and the run resumed, which has to end equal in every bit to one that met with nothing. Disks that are full
+are small ones of their own, which takes the right to mount them."""
 
 from __future__ import annotations
 
@@ -22,13 +24,19 @@ import torch
 from torch import Tensor
 
 from benchmarks.harness import Bar, Findings, Options, Table
+from benchmarks.lives import Life, begin, preload
+from benchmarks.survival import EVERY, LOOP, SMALL, equal, newest
 from suffuse.errors import RunError
+from suffuse.runs import Run
 from suffuse.training import Checkpoint, Checkpoints
 
 __all__ = ["measure"]
 
+LEAST = 200
+"""Accidents in all."""
 STEPS = (10, 20, 30)
 FILES = ("model.safetensors", "average.safetensors", "optimizer.safetensors", "state.json", "manifest.json")
+REAL = ["train", "modality=image", *SMALL["image"], *LOOP, f"trainer.steps={4 * EVERY}"]
 FORK = multiprocessing.get_context("fork")
 
 
@@ -43,27 +51,25 @@ def measure(options: Options) -> Findings:
     for step in STEPS:
         store.save(made(step))
     tried: dict[str, list[bool]] = {}
-    for kind, count, harm in (
-        ("cut short", 50, cut),
-        ("emptied", 5, emptied),
-        ("removed", 5, removed),
-        ("one bit flipped", 75, flipped),
-    ):
+    for (kind, harm), count in zip(HARMS.items(), (50, 5, 5, 75), strict=True):
         chance = random.Random(kind)
         tried[kind] = [
             damaged(sound, place / "now", harm, FILES[number % len(FILES)], chance)
             for number in range(max(1, int(count * scale)))
         ]
     tried["killed while saving"] = killed(place / "killed", max(1, int(60 * scale)))
-    tried |= mounted(max(1, int(20 * scale)))
-    total, found = sum(map(len, tried.values())), sum(map(sum, tried.values()))
+    tried["a real run, damaged and resumed"] = resumed(place / "real", scale)
+    disks = mounted(max(1, int(20 * scale)))
+    tried |= disks
+    total, found, least = sum(map(len, tried.values())), sum(map(sum, tried.values())), int(LEAST * scale)
     return Findings(
         bars=[
             Bar(
                 promise=f"all of {total} accidents detected, the newest whole one loaded",
                 found=found,
                 met=found == total,
-            )
+            ),
+            Bar(promise=f"at least {least} accidents", found=total, met=total >= least),
         ],
         tables=[
             Table(
@@ -72,6 +78,10 @@ def measure(options: Options) -> Findings:
                 rows=[[kind, len(each), sum(each)] for kind, each in tried.items()],
             )
         ],
+        settings={
+            "the real run": " ".join(["suffuse", *REAL]),
+            "small disks": "mounted" if disks else "could not be mounted here, so that none was full or read-only",
+        },
     )
 
 
@@ -119,6 +129,14 @@ def flipped(file: Path, chance: random.Random) -> None:
     file.write_bytes(data)
 
 
+HARMS: Mapping[str, Callable[[Path, random.Random], None]] = {
+    "cut short": cut,
+    "emptied": emptied,
+    "removed": removed,
+    "one bit flipped": flipped,
+}
+
+
 def damaged(
     sound: Path, place: Path, harm: Callable[[Path, random.Random], None], file: str, chance: random.Random
 ) -> bool:
@@ -163,6 +181,33 @@ def _save(folder: Path) -> None:
         note = folder / "note"
         note.write_text(str(step))
         note.replace(folder / "said")
+
+
+def resumed(place: Path, scale: float) -> list[bool]:
+    """Of a run that was killed, with each file of its newest checkpoint damaged in each way: whether it says so when it
+    is resumed, and ends equal in every bit to one that met with nothing."""
+    preload(["image"])
+    whole, dead, copy = place / "whole", place / "dead", place / "now"
+    begin([*REAL, f"hydra.run.dir={whole}"], place / "whole.log")
+    life = Life([*REAL, f"hydra.run.dir={dead}"], place / "dead.log")
+    life.live(lambda: newest(dead) >= 2 * EVERY, random.Random(0), most=0.0)
+    life.kill()
+    last = Checkpoints(dead / "checkpoints").path(newest(dead)).relative_to(dead)
+    accidents = [(kind, file.name) for file in sorted((dead / last).iterdir()) for kind in HARMS]
+    chance = random.Random("resumed")
+    outcomes = []
+    for kind, name in chance.sample(accidents, max(1, int(len(accidents) * scale))):
+        shutil.rmtree(copy, ignore_errors=True)
+        shutil.copytree(dead, copy)
+        HARMS[kind](copy / last / name, chance)
+        log = place / f"{kind} {name}.log"
+        try:
+            begin(["train", f"resume={copy}"], log)
+        except RuntimeError:  # it did not end well; the log says why
+            outcomes.append(False)
+            continue
+        outcomes.append(str(copy / last) in log.read_text() and equal(Run(copy), Run(whole)))
+    return outcomes
 
 
 def mounted(count: int) -> Mapping[str, list[bool]]:

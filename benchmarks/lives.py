@@ -12,16 +12,20 @@ import os
 import random
 import signal
 import socket
+import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
+from functools import wraps
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 from suffuse.cli import main
 from suffuse.plugins import Registry
 
-__all__ = ["Life", "begin", "preload"]
+__all__ = ["Diary", "Life", "begin", "preload"]
 
 _FORK = multiprocessing.get_context("fork")
 
@@ -33,9 +37,12 @@ class Life:
         words: what is typed after ``suffuse``.
         log: where everything that they say is appended.
         ranks: how many processes, which know of each other as torchrun's do.
+        before: called in each of them first.
     """
 
-    def __init__(self, words: Sequence[str], log: Path, ranks: int = 1) -> None:
+    def __init__(
+        self, words: Sequence[str], log: Path, ranks: int = 1, before: Callable[[], object] | None = None
+    ) -> None:
         log.parent.mkdir(parents=True, exist_ok=True)
         known = {}
         if ranks > 1:
@@ -46,7 +53,7 @@ class Life:
         self.processes: list[BaseProcess] = []
         for rank in range(ranks):
             more = {**known, "RANK": str(rank), "WORLD_SIZE": str(ranks), "LOCAL_RANK": str(rank)} if ranks > 1 else {}
-            process = _FORK.Process(target=_live, args=(list(words), log, more))
+            process = _FORK.Process(target=_live, args=(list(words), log, more, before))
             process.start()
             self.processes.append(process)
 
@@ -78,15 +85,85 @@ class Life:
             self.kill()
             raise RuntimeError(f"exit codes {codes}: {self.log.read_text(errors='replace')[-2000:]}")
 
-    def live(self, reached: Callable[[], bool], chance: random.Random, most: float = 0.5, seconds: float = 600) -> None:
-        """Let them go on until something is reached, and then for a random time; or to their end."""
+    def live(
+        self,
+        reached: Callable[[], bool],
+        chance: random.Random,
+        most: float = 0.5,
+        seconds: float = 600,
+        pause: float = 0.02,
+    ) -> None:
+        """Let them go on until something is reached, and then for a random time; or to their end.
+
+        Args:
+            reached: asked again after every ``pause`` seconds.
+            chance: decides the random time.
+            most: seconds of it.
+            seconds: after which they are held to be stuck.
+        """
         until = time.monotonic() + seconds
         while not self.over and not reached():
             if time.monotonic() > until:
                 self.kill()
                 raise RuntimeError(f"no progress: {self.log.read_text(errors='replace')[-2000:]}")
-            time.sleep(0.02)
+            time.sleep(pause)
         time.sleep(chance.uniform(0, most))
+
+
+@dataclass(frozen=True)
+class Diary:
+    """When a process enters some methods and leaves them, in a file from which it can be told after its death.
+
+    Args:
+        file: a line for each time: the second, ``in`` or ``out``, and which of them.
+    """
+
+    file: Path
+
+    def keep(self, methods: Mapping[str, tuple[type, str]]) -> None:
+        """Begin it in this process, if it is the only one of its run or leads it.
+
+        Args:
+            methods: a name for each class and its method; none is called within another.
+        """
+        if os.environ.get("RANK", "0") != "0":
+            return
+        file = os.open(self.file, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+        def noted(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
+            @wraps(method)
+            def call(*given: Any, **named: Any) -> Any:
+                os.write(file, f"{time.monotonic()} in {name}\n".encode())
+                try:
+                    return method(*given, **named)
+                finally:
+                    os.write(file, f"{time.monotonic()} out {name}\n".encode())
+
+            return call
+
+        for name, (owner, method) in methods.items():
+            setattr(owner, method, noted(name, getattr(owner, method)))
+
+    def entries(self) -> list[tuple[float, str, str]]:
+        """All lines so far."""
+        lines = self.file.read_text().splitlines() if self.file.exists() else []
+        parts = [line.split(" ", 2) for line in lines]
+        return [(float(second), way, name) for second, way, name in parts]
+
+    def entered(self, name: str) -> int:
+        """How often."""
+        return sum((way, entered) == ("in", name) for _, way, entered in self.entries())
+
+    def inside(self) -> str | None:
+        """What was entered last, if it was not left."""
+        entries = self.entries()
+        return entries[-1][2] if entries and entries[-1][1] == "in" else None
+
+    def length(self, name: str) -> float:
+        """Seconds from in to out, the median."""
+        moments = [(second, way) for second, way, entered in self.entries() if entered == name]
+        pairs = zip(moments[::2], moments[1::2], strict=False)
+        return statistics.median([left - entered for (entered, _), (left, _) in pairs] or [0.0])
 
 
 def begin(words: Sequence[str], log: Path, seconds: float = 1200) -> None:
@@ -105,10 +182,12 @@ def preload(modalities: Sequence[str]) -> None:
             importlib.import_module(place)
 
 
-def _live(words: list[str], log: Path, environment: dict[str, str]) -> None:
+def _live(words: list[str], log: Path, environment: dict[str, str], before: Callable[[], object] | None) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for whoever measures
     os.environ.update(environment)
     with log.open("a") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
+    if before is not None:
+        before()
     raise SystemExit(main(words))

@@ -1,7 +1,9 @@
-"""Training that is killed, and what is left of it: ``kill -9`` at random moments of real runs of every installed
-modality, in one process and in two, with and without workers that read ahead, each compared in every bit (weights,
-averages, the state of the optimizer, the log) with a run that nobody touched. A combination that is done is noted in
-the folder of runs, so that with ``--runs DIR`` this can itself be interrupted and repeated."""
+"""Training that is killed, and what is left of it: ``kill -9`` to real runs of every installed modality, in one process
+and in two, with and without workers that read ahead, each compared in every bit (weights, averages, the state of the
+optimizer, the log) with a run that nobody touched. A third of the kills is aimed at checkpoint writes and a third at
+validation, the others come at random; each counts where the process was when it died, by its own note of what it had
+entered and not left. A combination that is done is noted in the folder of runs, so that with ``--runs DIR`` this can
+itself be interrupted and repeated."""
 
 from __future__ import annotations
 
@@ -10,18 +12,20 @@ import random
 import shutil
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from itertools import product
 from pathlib import Path
 
 import torch
 
 from benchmarks.harness import Bar, Cell, Findings, Options, Table
-from benchmarks.lives import Life, preload
+from benchmarks.lives import Diary, Life, preload
 from suffuse.plugins import Registry
 from suffuse.runs import Run
-from suffuse.training import Checkpoints
+from suffuse.training import Checkpoints, Trainer
 
 __all__ = ["measure"]
 
@@ -35,7 +39,7 @@ LOOP = [
     "trainer.log_every=1",
     f"trainer.checkpoint_every={EVERY}",
     "trainer.preview_every=0",
-    "trainer.validate_every=20",
+    "trainer.validate_every=4",  # mostly between two checkpoints
     "trainer.snapshot_every=10",
     "callbacks=none",
 ]
@@ -47,6 +51,18 @@ SMALL = {
 }
 """What keeps a modality quick, where that is known."""
 
+METHODS: dict[str, tuple[type, str]] = {
+    "checkpoint writes": (Checkpoints, "save"),
+    "validation": (Trainer, "validate"),
+}
+"""Moments that kills are aimed at -> what a process is in then."""
+MOMENTS = ("steps", *METHODS)
+"""All of them: what is none of the others is a step, or the reading of data for it."""
+
+
+def _none() -> dict[str, int]:
+    return dict.fromkeys(MOMENTS, 0)
+
 
 @dataclass(kw_only=True)
 class Tally:
@@ -54,15 +70,15 @@ class Tally:
 
     Args:
         runs: that came to their end.
-        kills: of them, all processes of a run counted as one.
+        kills: of them at each moment, all processes of a run counted as one.
         survived: those in runs that ended equal in every bit.
         lost: the most steps that had to be made again.
         waits: seconds from the start of a resumed run to its first step.
     """
 
     runs: int = 0
-    kills: int = 0
-    survived: int = 0
+    kills: dict[str, int] = field(default_factory=_none)
+    survived: dict[str, int] = field(default_factory=_none)
     lost: int = 0
     waits: list[float] = field(default_factory=list)
 
@@ -79,21 +95,29 @@ def measure(options: Options) -> Findings:
     tallies = []
     for modality, ranks, workers in combinations:
         place = options.runs / "survival" / f"{modality}-{ranks}-{workers}"
-        tally = torment(place, modality, ranks, workers, kills=2 if options.quick else KILLS)
+        tally = torment(place, modality, ranks, workers, kills=3 if options.quick else KILLS)
         tallies.append(tally)
         wait = statistics.median(tally.waits) if tally.waits else None
-        rows.append([modality, ranks, workers, tally.kills, tally.survived, tally.lost, wait])
-    kills, survived = (sum(getattr(tally, name) for tally in tallies) for name in ("kills", "survived"))
+        counts = [each[moment] for moment in MOMENTS for each in (tally.kills, tally.survived)]
+        rows.append([modality, ranks, workers, *counts, tally.lost, wait])
+    kills, survived = (sum(sum(getattr(t, name).values()) for t in tallies) for name in ("kills", "survived"))
+    rarest = min(sum(tally.kills[moment] for tally in tallies) for moment in MOMENTS)
     lost = max(tally.lost for tally in tallies)
+    heads = [f"{what} in {moment}" for moment in MOMENTS for what in ("killed", "survived")]
     return Findings(
         bars=[
             Bar(promise=f"all of {kills} killed runs end equal in every bit", found=survived, met=survived == kills),
+            Bar(
+                promise=f"at least {kills // 4} of the kills in each of {', '.join(MOMENTS)}",
+                found=rarest,
+                met=rarest >= kills // 4,
+            ),
             Bar(promise=f"never more than one interval ({EVERY} steps) is lost", found=lost, met=lost <= EVERY),
         ],
         tables=[
             Table(
                 title="Kills of real runs",
-                columns=("modality", "processes", "workers", "killed", "survived", "steps lost, most", "s to resume"),
+                columns=("modality", "processes", "workers", *heads, "steps lost, most", "s to resume"),
                 rows=rows,
             )
         ],
@@ -106,46 +130,69 @@ def torment(place: Path, modality: str, ranks: int, workers: int, kills: int) ->
     note = place / "tally.json"
     tally = Tally(**json.loads(note.read_text())) if note.is_file() else Tally()
     words = ["train", f"modality={modality}", *SMALL.get(modality, []), *LOOP, f"trainer.steps={STEPS}"]
-    whole = place / "whole"
+    whole, calm = place / "whole", Diary(place / "whole.diary")
     if newest(whole) < STEPS:
         shutil.rmtree(whole, ignore_errors=True)
-        Life([*words, f"hydra.run.dir={whole}"], place / "whole.log", ranks).wait(1200)
-    while tally.kills < kills:
+        calm.file.unlink(missing_ok=True)
+        keep = partial(calm.keep, METHODS)
+        Life([*words, f"hydra.run.dir={whole}"], place / "whole.log", ranks, keep).wait(1200)
+    lengths = {moment: calm.length(moment) for moment in METHODS}
+    while (done := sum(tally.kills.values())) < kills:
         directory = place / f"run-{tally.runs}"
         shutil.rmtree(directory, ignore_errors=True)
         chance = random.Random(f"{modality} {ranks} {workers} {tally.runs}")
         begun = [*words, f"trainer.workers={workers}", f"hydra.run.dir={directory}"]
-        deaths = list(_deaths(begun, directory, ranks, chance, kills - tally.kills, tally.waits))
+        deaths = list(_deaths(begun, directory, ranks, chance, kills - done, tally, lengths))
+        alike = equal(Run(directory), Run(whole))
         tally.runs += 1
-        tally.kills += len(deaths)
-        tally.lost = max([tally.lost, *deaths])
-        if equal(Run(directory), Run(whole)):
-            tally.survived += len(deaths)
+        for moment, lost in deaths:
+            tally.kills[moment] += 1
+            tally.survived[moment] += alike
+            tally.lost = max(tally.lost, lost)
         note.write_text(json.dumps(asdict(tally)))
     return tally
 
 
 def _deaths(
-    begun: list[str], directory: Path, ranks: int, chance: random.Random, most: int, waits: list[float]
-) -> Iterator[int]:
-    """One run from its start to its end. Gives for each death how many steps were lost by it."""
+    begun: list[str],
+    directory: Path,
+    ranks: int,
+    chance: random.Random,
+    most: int,
+    tally: Tally,
+    lengths: Mapping[str, float],
+) -> Iterator[tuple[str, int]]:
+    """One run from its start to its end. Gives for each death in what it was, and how many steps were lost by it.
+
+    Each is aimed at the moment that had the fewest so far.
+    """
+    met, diary = Counter(tally.kills), Diary(directory.with_suffix(".diary"))
     for number in range(most + 1):
         kept, old, began = newest(directory), _log(directory), time.monotonic()
         resumed = (directory / ".hydra" / "overrides.yaml").is_file()
         words = ["train", f"resume={directory}"] if resumed else begun
-        life = Life(words, directory.with_suffix(".log"), ranks)
+        diary.file.unlink(missing_ok=True)
+        life = Life(words, directory.with_suffix(".log"), ranks, partial(diary.keep, METHODS))
         if number == most:
             life.wait(1200)
             return
         life.live(lambda kept=kept, old=old: _log(directory) != old and logged(directory) > kept, chance, most=0)  # type: ignore[misc]
         if kept:
-            waits.append(time.monotonic() - began)
-        wanted = kept + chance.randint(0, 2 * EVERY)
-        life.live(lambda wanted=wanted: logged(directory) >= wanted, chance, most=0.2)  # type: ignore[misc]
+            tally.waits.append(time.monotonic() - began)
+        aim = min(MOMENTS, key=met.__getitem__)
+        if aim in METHODS:
+            count = diary.entered(aim) + chance.randint(1, 2)
+            reached = partial(lambda aim, count: diary.entered(aim) >= count, aim, count)
+            life.live(reached, chance, most=lengths[aim], pause=0.001)
+        else:
+            wanted = kept + chance.randint(0, 2 * EVERY)
+            life.live(partial(lambda wanted: logged(directory) >= wanted, wanted), chance, most=0.2)
         if not life.kill():
             life.wait(0)
             return
-        yield max(0, logged(directory) - newest(directory))
+        moment = diary.inside() or MOMENTS[0]
+        met[moment] += 1
+        yield moment, max(0, logged(directory) - newest(directory))
 
 
 def _log(directory: Path) -> int | None:

@@ -67,8 +67,8 @@ class SelfAttention(nn.Module):
             raise ValueError(f"{heads} heads do not divide a width of {dim}")
         self.heads = heads
         self.qkv = nn.Linear(dim, 3 * dim)
-        self.norm_q = nn.RMSNorm(dim // heads, eps=1e-6)
-        self.norm_k = nn.RMSNorm(dim // heads, eps=1e-6)
+        self.norm_q = _RMSNorm(dim // heads, eps=1e-6)
+        self.norm_k = _RMSNorm(dim // heads, eps=1e-6)
         self.out = nn.Linear(dim, dim)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -82,6 +82,14 @@ class SelfAttention(nn.Module):
         seen = None if mask is None else mask[:, None, None, :]
         mixed = nn.functional.scaled_dot_product_attention(self.norm_q(q), self.norm_k(k), v, attn_mask=seen)
         return self.out(mixed.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
+
+
+class _RMSNorm(nn.RMSNorm):
+    """In the precision of its input: with weights of another one, torch takes a slow way and gives float32."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        assert self.weight is not None
+        return nn.functional.rms_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.eps)
 
 
 class TransformerBlock(nn.Module):

@@ -16,6 +16,7 @@ import torch
 from benchmarks import __main__ as entry
 from benchmarks import direct, faults, figures, gpu, loop, mixture, peers, solvers, tasks, together
 from benchmarks.harness import Findings, Record, Skipped, Spread, Table
+from benchmarks.lives import Diary
 from torch import Tensor
 
 from suffuse.denoiser import Denoiser
@@ -260,3 +261,26 @@ def test_accidents_that_nobody_detects_count_against_us(
     trusting = lambda path: json.loads((path.parent / "manifest.json").read_text())["files"][path.name]  # noqa: E731
     monkeypatch.setattr(checkpoints, "facts", trusting)
     assert not faults.damaged(sound, tmp_path / "now", faults.flipped, "model.safetensors", random.Random(0))
+
+
+class Worker:
+    """Does something that is noted."""
+
+    def work(self, diary: Diary) -> str | None:
+        return diary.inside()
+
+
+@pytest.mark.parametrize("rank", [None, 0, 1])
+def test_a_diary_says_what_its_process_is_in(rank: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of several processes, that of the first."""
+    monkeypatch.setattr(Worker, "work", Worker.work)  # and so put back
+    if rank is not None:
+        monkeypatch.setenv("RANK", str(rank))
+    diary = Diary(tmp_path / "diary")
+    assert (diary.entered("some work"), diary.inside(), diary.length("some work")) == (0, None, 0.0)
+    diary.keep({"some work": (Worker, "work")})
+    for _ in range(2):
+        assert Worker().work(diary) == (None if rank else "some work")
+    assert diary.inside() is None
+    assert diary.entered("some work") == (0 if rank else 2)
+    assert (diary.length("some work") > 0) is not bool(rank)

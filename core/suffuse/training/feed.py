@@ -7,8 +7,13 @@ a function of the seed and the position, every item comes about once in a pass, 
 
 from __future__ import annotations
 
+import signal
+import warnings
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
+from multiprocessing import active_children
 from typing import Any, overload
 
 import numpy as np
@@ -19,7 +24,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from suffuse import noise
 from suffuse.data import Batch, Decoder, Split
-from suffuse.errors import SuffuseError
+from suffuse.errors import RunError, SuffuseError
 from suffuse.fields import Field, check
 from suffuse.state import State
 
@@ -28,6 +33,9 @@ __all__ = ["Feed", "Order"]
 _WINDOW = 8
 """Batches in a window. More pad less and mix less: of drug-like molecules of 8 to 27 atoms 3 % is padding, where
 batches of random sizes have 18 %."""
+
+_KILLED = {-9, -15}
+"""Exit codes of a worker that came to its end from outside: by hand, with its job, or as memory ran short."""
 
 
 @dataclass(frozen=True)
@@ -159,23 +167,76 @@ class Feed:
     pin: bool = False
 
     def batches(self, slices: Iterable[range]) -> Iterator[tuple[State, dict[str, Tensor]]]:
-        """A clean state and collated conditions for each range of positions, in their order."""
+        """A clean state and collated conditions for each range of positions, in their order.
+
+        Where a worker is killed, this process reads the rest by itself, with a warning.
+
+        Raises:
+            RunError: a worker crashed.
+        """
         stream = _Stream(self.split, self.decoder, self.fields, self.order)
-        if not self.workers:
-            yield from map(stream.__getitem__, slices)
-            return
-        loader: DataLoader[Any] = DataLoader(
+        coming, lent = iter(slices), deque[range]()
+        if self.workers:
+            try:
+                for batch in self._ahead(stream, coming, lent):
+                    lent.popleft()
+                    yield batch.clean, dict(batch.conditions)
+            except _KilledError:
+                warnings.warn(
+                    f"a process that reads data ahead (trainer.workers={self.workers}) was killed, perhaps as memory "
+                    "ran short; from here on the run reads without any",
+                    stacklevel=1,
+                )
+        yield from map(stream.__getitem__, chain(lent, coming))
+
+    def _ahead(self, stream: _Stream, slices: Iterator[range], lent: deque[range]) -> Iterator[_Sent]:
+        """Batches that workers read; ``lent`` gets the ranges that they were given."""
+
+        def lend() -> Iterator[range]:
+            for part in slices:
+                lent.append(part)
+                yield part
+
+        loader: DataLoader[_Sent | SuffuseError] = DataLoader(
             _Told(stream),
             batch_size=None,
-            sampler=slices,
+            sampler=lend(),
             num_workers=self.workers,
             pin_memory=self.pin,
             worker_init_fn=_one_thread,
         )
-        for batch in loader:
-            if isinstance(batch, SuffuseError):
-                raise batch
-            yield batch.clean, dict(batch.conditions)
+        others, before = active_children(), _on_death()
+        batches = iter(loader)
+        workers = [process for process in active_children() if process not in others]
+        if _on_death() is not before:  # torch's raises an error wherever the run is, in a checkpoint's write as well
+            signal.signal(signal.SIGCHLD, before or signal.SIG_DFL)
+        try:
+            for batch in batches:
+                if isinstance(batch, SuffuseError):
+                    raise batch
+                yield batch
+        except Exception as error:
+            for process in workers:  # what is broken off is seen a moment before the end of who broke it off
+                process.join(0.1)
+            codes = [process.exitcode for process in workers if process.exitcode]
+            if not codes:
+                raise
+            if _KILLED.issuperset(codes):
+                raise _KilledError from error
+            how = signal.Signals(-codes[0]).name if codes[0] < 0 else f"exit code {codes[0]}"
+            raise RunError(
+                f"a process that reads data ahead (trainer.workers={self.workers}) crashed with {how}; resume with "
+                "trainer.workers=0, which needs none"
+            ) from error
+
+
+class _KilledError(Exception):
+    """A worker came to its end from outside."""
+
+
+def _on_death() -> Any:
+    """What is called when a child ends; None where systems have no signal for it."""
+    return signal.getsignal(signal.SIGCHLD) if hasattr(signal, "SIGCHLD") else None
 
 
 def _one_thread(worker: int) -> None:

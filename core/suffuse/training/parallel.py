@@ -17,6 +17,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.rendezvous import rendezvous
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
@@ -152,7 +153,7 @@ def connected(world: World, device: str, precision: str, shard: bool, meeting: f
 def _meet(world: World, backend: str, seconds: float) -> None:
     soon = datetime.timedelta(seconds=seconds)
     try:
-        store, rank, size = next(dist.rendezvous(world.meeting, world.rank, world.size, timeout=soon))
+        store, rank, size = next(rendezvous(world.meeting, world.rank, world.size, timeout=soon))
         store.set_timeout(_WAIT)
         dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=_WAIT)
     except (RuntimeError, ValueError) as error:

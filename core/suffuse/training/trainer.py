@@ -7,10 +7,8 @@ weights, its optimizer and one number, the step: to resume is to load these and 
 from __future__ import annotations
 
 import math
-import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -32,16 +30,14 @@ from suffuse.training.checkpoints import Checkpoint, Checkpoints
 from suffuse.training.engine import Engine, SingleProcess
 from suffuse.training.feed import Feed, Order
 from suffuse.training.objective import Objective
+from suffuse.training.signals import heeded
 from suffuse.training.snapshots import GROUP, Snapshots
 
 __all__ = ["Diverged", "Interrupted", "Trainer", "learning_rate", "load_weights"]
 
-
 _MOST_SKIPPED = 8
 """Batches of a hundred that are left out; where more of them diverge, it is not the batches."""
 _ADVICE = "try a smaller trainer.lr, look at these items, or leave them out with trainer.diverged=roll_back"
-_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
-"""Ctrl-C, the end of a machine or a job, and what SLURM is often told to send some time before it."""
 
 
 class Interrupted(Exception):  # noqa: N818 - it is no error
@@ -164,7 +160,7 @@ class Trainer:
             self.snapshots.rewind(self.step)
         since, logged = time.perf_counter(), self.step
         try:
-            with self._signals(), Progress(settings.steps, "step", done=self.step) as progress:
+            with heeded(self._heed), Progress(settings.steps, "step", done=self.step) as progress:
                 for parts in self._parts():
                     self._update(parts)
                     self.step += 1
@@ -193,6 +189,9 @@ class Trainer:
                         raise Interrupted(self.step, asked)
         finally:
             self.watching.finished(self.step)
+
+    def _heed(self, signal_number: int) -> None:
+        self._signal = signal_number
 
     def _parts(self) -> Iterator[list[tuple[range, Any]]]:
         """For each step, this process's share of its parts as (rows in the batch, encoded data); none if skipped."""
@@ -449,27 +448,6 @@ class Trainer:
     def _spread(self, whole: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Tensors of a checkpoint as they are kept here; those that are none of ours as they are."""
         return {name: self.engine.spread(value, own.get(name, value)) for name, value in whole.items()}
-
-    @contextmanager
-    def _signals(self) -> Iterator[None]:
-        """Signals only raise a flag, which the loop reads between two steps; a second one acts at once."""
-
-        def flag(number: int, frame: object) -> None:
-            self._signal = number
-            for each, handler in before.items():  # so that the next one ends even a process that waits for another
-                signal.signal(each, handler)
-
-        before: dict[int, Any] = {}
-        try:
-            for number in _SIGNALS:
-                before[number] = signal.signal(number, flag)
-        except ValueError:  # not the main thread: whoever runs us handles signals
-            pass
-        try:
-            yield
-        finally:
-            for caught, handler in before.items():
-                signal.signal(caught, handler)
 
 
 def _numbers(values: list[Tensor]) -> list[float]:
