@@ -1,12 +1,13 @@
-"""Training steps of a DiT on one GPU, by precision, in our own loop with all that it does in a real
-run. Floating-point operations are counted by torch on one step in full precision; the share of peak is of what the
-maker states for dense matrices in that precision, where the card is known here. Then samples in full precision, with
-the network asked launch by launch and as a recorded graph, in turn. Without a GPU it is skipped."""
+"""Training steps of a DiT on one GPU, by precision and with ``trainer.compile=true``, in our own loop with all that it
+does in a real run. Floating-point operations are counted by torch on one step in full precision; the share of peak is
+of what the maker states for dense matrices in that precision, where the card is known here. Then samples in full
+precision, with the network asked launch by launch and as a recorded graph, in turn. Without a GPU it is skipped."""
 
 from __future__ import annotations
 
 import tempfile
 import time
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -42,12 +43,16 @@ def measure(options: Options) -> Findings:
     counted = operations(denoiser, task)
     rows: list[list[Cell]] = []
     with tempfile.TemporaryDirectory(prefix="suffuse-gpu-") as folder:
-        for precision in _PRECISIONS:
-            seconds = loops.suffuse(denoiser, task, Path(folder), steps, SingleProcess("cuda", precision))
+        for precision, compiled in product(_PRECISIONS, (False, True)):
+            engine = SingleProcess("cuda", precision)
+            began = time.perf_counter()
+            seconds = loops.suffuse(denoiser, task, Path(folder), steps, engine, compile=compiled)
+            whole = time.perf_counter() - began - (loops.WARM + steps) * seconds
             rate, most = counted / seconds, peak(card, precision)
             share = None if most is None else rate / most
-            rows.append([precision, 1e3 * seconds, batch / seconds, rate / 1e12, share])
-    columns = ("", "ms a step", "samples a second", "TFLOP/s", "share of peak")
+            name = f"{precision}, compiled" if compiled else precision
+            rows.append([name, 1e3 * seconds, batch / seconds, rate / 1e12, share, whole])
+    columns = ("", "ms a step", "samples a second", "TFLOP/s", "share of peak", "s before it goes at that pace")
     count = sum(parameter.numel() for parameter in denoiser.parameters())
     title = f"DiT with {count:,} parameters, {size}x{size}, batch {batch}, on one {card}"
     small, large = tasks.labelled(8, 64), tasks.labelled(size, 64)

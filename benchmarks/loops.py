@@ -44,9 +44,11 @@ class _Watch(Callback):
         self.times[step] = time.perf_counter()
 
 
-def suffuse(denoiser: Denoiser, task: Task, folder: Path, count: int, engine: Engine | None = None) -> float:
+def suffuse(
+    denoiser: Denoiser, task: Task, folder: Path, count: int, engine: Engine | None = None, compile: bool = False
+) -> float:
     """The core's own loop, by default on the CPU."""
-    settings = TrainerSettings(batch_size=task.batch, lr=RATE, betas=BETAS, ema=DECAY)
+    settings = TrainerSettings(batch_size=task.batch, lr=RATE, betas=BETAS, ema=DECAY, compile=compile)
     return trained(denoiser, task.objective, task.split, Pixels(), settings, folder, count, engine)
 
 
