@@ -266,6 +266,8 @@ class Decoder(ABC):
 
     suffix: str = ".json"
     """Of the files that `save` writes, with the dot: by default .json, .txt or .csv."""
+    suffixes: ClassVar[tuple[str, ...]] = ()
+    """All of them, where they are a setting: what ``suffuse verify`` says of a damaged file comes from who wrote it."""
     tasks: ClassVar[Mapping[str, str]] = {}
     """What people in this field call a task of ``suffuse sample``, to the task's own name."""
     saving: ClassVar[frozenset[str]] = frozenset()

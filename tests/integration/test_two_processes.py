@@ -90,6 +90,13 @@ def test_two_processes_learn_what_one_learns(runs: Path, case: str) -> None:
             torch.testing.assert_close(ours.tensors[group][name], value, rtol=1e-4, atol=1e-6, msg=f"{group}: {name}")
 
 
+def test_shards_learn_what_replicas_do(runs: Path) -> None:
+    """FSDP2 beside DDP."""
+    ours, theirs = logged(runs / "shards", "loss"), logged(runs / "replicas", "loss")
+    assert list(ours) == list(theirs) == list(range(1, STEPS + 1))
+    assert list(ours.values()) == pytest.approx(list(theirs.values()), rel=1e-6, abs=1e-7)
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_snapshots_are_whole(runs: Path, case: str) -> None:
     names = [sorted(file.name for file in (runs / each / "averages").iterdir()) for each in (case, "one")]

@@ -103,6 +103,21 @@ def test_the_command(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str
         assert "verify takes one file" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("a.png", b"\x89PNG", "PNG"),
+        ("a.wav", b"RIFF", "WAV"),
+        ("a.sdf", b">  <suffuse>\n{", "record is damaged"),
+        ("a.smi", b"CCO\t{", "record is damaged"),
+    ],
+)
+def test_a_damaged_file_is_judged_by_who_wrote_it(tmp_path: Path, name: str, content: bytes, reason: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=rf"{name}'?:? .*{reason}"):
+        find_record(tmp_path / name)
+
+
 def test_files_without_a_record(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"none\.png: there is no such file"):
         find_record(tmp_path / "none.png")

@@ -60,7 +60,8 @@ def find_record(file: Path) -> dict[str, Any]:
     if not file.is_file():
         raise DataError(f"{file}: there is no such file")
     reasons = []
-    for decoder in sorted(_decoders(), key=lambda kind: getattr(kind, "suffix", None) != file.suffix.lower()):
+    ending = file.suffix.lower()
+    for decoder in sorted(_decoders(), key=lambda kind: ending not in (kind.suffix, *kind.suffixes)):
         try:
             return decoder.read_record(file)
         except DataError as error:

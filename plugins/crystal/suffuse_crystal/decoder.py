@@ -45,6 +45,7 @@ class Crystal(Decoder):
         drawing: side of that of one crystal, in pixels.
     """
 
+    suffixes: ClassVar[tuple[str, ...]] = (".cif", ".extxyz")
     tasks: ClassVar[Mapping[str, str]] = {"predict": "given"}
 
     def __init__(

@@ -45,6 +45,7 @@ class Graph(Decoder):
         cell: side of the drawing of one molecule, in pixels.
     """
 
+    suffixes: ClassVar[tuple[str, ...]] = (".sdf", ".smi")
     saving: ClassVar[frozenset[str]] = frozenset({"repair"})
 
     def __init__(
