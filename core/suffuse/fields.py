@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from dataclasses import field as dataclass_field
+from operator import index
 from typing import Any
 
 import torch
@@ -111,11 +112,11 @@ class Field:
         try:
             space, layout = dict(data["space"]), dict(data["layout"])
             return cls(
-                shape=tuple(data["shape"]),
+                shape=tuple(map(index, data["shape"])),
                 space=_KINDS[space.pop("kind")](**space),  # type: ignore[arg-type]
                 layout=_KINDS[layout.pop("kind")](**layout),  # type: ignore[arg-type]
                 scale=float(data["scale"]),
-                frequencies=tuple(data["frequencies"]),
+                frequencies=tuple(map(float, data["frequencies"])),
                 names=tuple(data.get("names", ())),
                 weight=float(data["weight"]),
                 given=bool(data["given"]),

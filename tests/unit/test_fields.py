@@ -42,6 +42,9 @@ GOOD = Field(shape=(2,), layout=Masked(2)).to_json()
     "change",
     [
         {"shape": None},
+        {"shape": "many"},
+        {"shape": [1.5]},
+        {"frequencies": "few"},
         {"layout": {"kind": "Sparse"}},
         {"layout": {"kind": "Masked", "colour": 1}},
         {"layout": {}},

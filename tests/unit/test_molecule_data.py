@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import pickle
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -29,6 +29,7 @@ from suffuse_molecule.data.sdf import Sdf
 from suffuse_molecule.data.smiles import Smiles
 from suffuse_molecule.data.splits import held_out_by_key
 from suffuse_molecule.data.standard import REJECTIONS, Standard, prepare
+from suffuse_molecule.data.tables import SmilesTable
 from suffuse_molecule.descriptors import DESCRIPTORS, scaffold
 from suffuse_molecule.graphs import Unfit, code, code_of, graph_of, name_of
 from suffuse_molecule.molecule import Molecule, canonical, key_of
@@ -179,13 +180,18 @@ def written(path: Path) -> Path:
     lines = [line.replace(",", "\t") for line in COLUMNS] if ".tsv" in path.name else COLUMNS
     if path.suffix != ".parquet":
         return listed(path, lines)
-    pyarrow = pytest.importorskip("pyarrow")
-    from pyarrow import parquet
-
     names = COLUMNS[0].split(",")
     rows = [line.split(",") for line in COLUMNS[1:]]
     columns = {name: [row[place] or None for row in rows] for place, name in enumerate(names)}
     columns["activity"] = [None if value is None else float(value) for value in columns["activity"]]  # type: ignore[misc]
+    return tabled(path, columns)
+
+
+def tabled(path: Path, columns: Mapping[str, Sequence[Any]]) -> Path:
+    """A Parquet file."""
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
     parquet.write_table(pyarrow.table(columns), path)
     return path
 
@@ -545,6 +551,25 @@ def test_a_packed_file_is_read_whole_before_any_work(tmp_path: Path, monkeypatch
     path.write_bytes(whole[:-9])
     with pytest.raises(DataError, match=r"a\.smi\.gz: cannot be read to its end"):
         Smiles(path=path, **plain(tmp_path))
+
+
+def test_a_parquet_that_is_damaged_in_the_middle_is_one_line(tmp_path: Path) -> None:
+    path = tabled(tmp_path / "a.parquet", {"smiles": [f"C{number}" for number in range(9000)]})
+    data = bytearray(path.read_bytes())
+    data[4:2000] = bytes(1996)  # after the first four letters, which say what it is
+    path.write_bytes(data)
+    with pytest.raises(DataError, match=r"a\.parquet: cannot be read to its end"):
+        Smiles(path=path, **plain(tmp_path))
+
+
+def test_a_parquet_shows_how_far_it_is_read_and_reads_no_more_than_is_asked_for(tmp_path: Path) -> None:
+    columns = {"other": [{"deep": 1}] * 9000, "smiles": ["CCO"] * 9000, "y": list(range(9000))}
+    path = tabled(tmp_path / "a.parquet", columns)
+    seen: list[int] = []
+    rows = list(SmilesTable(path, numbers=["y"]).rows(seen.append))
+    assert [(row.line, row.text, row.numbers) for row in rows[::8999]] == [(1, "CCO", (0.0,)), (9000, "CCO", (8999.0,))]
+    assert seen == sorted(seen)
+    assert 0 < seen[0] < seen[-1] == path.stat().st_size
 
 
 @pytest.mark.parametrize(

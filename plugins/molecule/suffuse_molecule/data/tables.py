@@ -86,7 +86,7 @@ class SmilesTable:
         Raises:
             DataError: the file ends in the middle, or is not of its kind.
         """
-        cells = self._parquet() if self._suffix == ".parquet" else self._lines(progress)
+        cells = self._parquet(progress) if self._suffix == ".parquet" else self._lines(progress)
         self.texts.clear()
         for line, row in cells:
             if not row or row == [""]:
@@ -142,15 +142,31 @@ class SmilesTable:
             reason = str(error).splitlines()[0]
             raise DataError(f"data.path={self.path}: not a Parquet file ({reason})") from error
 
-    def _parquet(self) -> Iterator[tuple[int, list[Any]]]:
+    def _parquet(self, progress: Callable[[int], None]) -> Iterator[tuple[int, list[Any]]]:
+        """Every row; columns that nobody asked for are not read, and empty."""
         file = self._parquet_file()
         names = list(file.schema_arrow.names)
-        number = 0
-        for batch in file.iter_batches(batch_size=4096):
-            columns = [batch.column(place).to_pylist() for place in range(len(names))]
-            for row in zip(*columns, strict=True):
+        places = sorted({*self._places, *(() if self._part is None else (self._part,))})
+        size, number = self.path.stat().st_size, 0
+        batches = file.iter_batches(batch_size=4096, columns=[names[place] for place in places])
+        while (batch := self._next(batches)) is not None:
+            columns = [batch.column(names[place]).to_pylist() for place in places]
+            for values in zip(*columns, strict=True):
                 number += 1
-                yield number, list(row)
+                row: list[Any] = [""] * len(names)
+                for place, value in zip(places, values, strict=True):
+                    row[place] = value
+                yield number, row
+            progress(size * number // file.metadata.num_rows)
+
+    def _next(self, batches: Iterator[Any]) -> Any:
+        import pyarrow
+
+        try:
+            return next(batches, None)
+        except (OSError, pyarrow.ArrowException) as error:
+            reason = str(error).splitlines()[0]
+            raise DataError(f"data.path={self.path}: cannot be read to its end ({reason})") from error
 
 
 def _short(text: Text, progress: Callable[[int], None]) -> Iterator[str]:
