@@ -193,6 +193,8 @@ def _deaths(
         moment = diary.inside() or MOMENTS[0]
         met[moment] += 1
         yield moment, max(0, logged(directory) - newest(directory))
+        if newest(directory) == STEPS:  # killed when all was saved
+            return
 
 
 def _log(directory: Path) -> int | None:

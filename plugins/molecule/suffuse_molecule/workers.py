@@ -89,12 +89,20 @@ class Workers:
     def _run(self, items: list[Any]) -> list[Any]:
         child = self._idle.get()
         try:
-            found: list[Any] = []
-            while len(found) < len(items):
-                found += child.call(items[len(found) :], self._seconds)
-            return found
+            return self._work(child, items)
         finally:
             self._idle.put(child)
+
+    def _work(self, child: _Child, items: list[Any]) -> list[Any]:
+        found: list[Any] = []
+        while items:
+            answer = child.call(items, self._seconds)
+            if isinstance(answer, list):
+                return found + answer
+            lost, done = answer
+            found += [*self._work(child, items[:done]), lost]  # what was done went with the process
+            items = items[done + 1 :]
+        return found
 
 
 def alone(task: str, item: Any, *settings: Any, processes: int = 1, seconds: float = 2.0) -> Any:
@@ -110,10 +118,11 @@ class _Child:
     def __init__(self, task: str, settings: tuple[Any, ...]) -> None:
         self._first = (task, settings)
         self._process: subprocess.Popen[bytes] | None = None
+        self._marks: IO[bytes] | None = None  # a byte for each item that is done
         self._stopped = False
 
-    def call(self, items: list[Any], seconds: float) -> list[Any]:
-        """The results of all items, or of the first of them up to one that is `Lost`."""
+    def call(self, items: list[Any], seconds: float) -> list[Any] | tuple[Lost, int]:
+        """The results of all items, or how the process was lost, and the place of the item that did it."""
         process = self._process or self._start()
         assert process.stdin is not None
         assert process.stdout is not None
@@ -123,22 +132,24 @@ class _Child:
             late.set()
             process.kill()
 
-        found: list[Any] = []
+        assert self._marks is not None
         clock = threading.Timer(_PATIENCE * (seconds + 0.05 * len(items)), end)
         clock.start()
         try:
             _send(process.stdin, (seconds, items))
-            while len(found) < len(items):
-                answer = _receive(process.stdout)
-                if isinstance(answer, str):
-                    raise RuntimeError(f"in a worker process:\n{answer}")
-                found += answer
+            answer = _receive(process.stdout)
+            if isinstance(answer, str):
+                raise RuntimeError(f"in a worker process:\n{answer}")
+            self._marks.read(len(items))
         except (OSError, EOFError):
+            process.kill()
+            process.wait()
+            done = len(self._marks.read())
             self._discard()
-            found.append(Lost("timeout" if late.is_set() or process.returncode == -signal.SIGPROF else "crash"))
+            return Lost("timeout" if late.is_set() or process.returncode == -signal.SIGPROF else "crash"), done
         finally:
             clock.cancel()
-        return found
+        return answer  # type: ignore[no-any-return]
 
     def stop(self) -> None:
         self._stopped = True
@@ -147,13 +158,16 @@ class _Child:
     def _start(self) -> subprocess.Popen[bytes]:
         if self._stopped:
             raise RuntimeError("these workers have been stopped")
+        marks, theirs = os.pipe()
         process = subprocess.Popen(
-            [sys.executable, "-c", "from suffuse_molecule.workers import serve; serve()"],
+            [sys.executable, "-c", f"from suffuse_molecule.workers import serve; serve({theirs})"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            pass_fds=[theirs],
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"},
         )
-        self._process = process
+        os.close(theirs)
+        self._process, self._marks = process, os.fdopen(marks, "rb")
         assert process.stdin is not None
         assert process.stdout is not None
         _send(process.stdin, self._first)
@@ -166,14 +180,14 @@ class _Child:
             return
         process.kill()
         process.wait()
-        for pipe in (process.stdin, process.stdout):
+        for pipe in (process.stdin, process.stdout, self._marks):
             if pipe is not None:
                 with contextlib.suppress(OSError):  # what was still to be written has no reader
                     pipe.close()
 
 
-def serve() -> None:
-    """The life of a child: a task, then chunks until the pipe ends."""
+def serve(marks: int) -> None:
+    """The life of a child: a task, then chunks until the pipe ends; a byte to ``marks`` for each item."""
     import traceback
 
     source = sys.stdin.buffer
@@ -190,16 +204,19 @@ def serve() -> None:
             seconds, items = _receive(source)
         except EOFError:
             return
-        for item in items:
-            signal.setitimer(signal.ITIMER_PROF, seconds)  # its signal ends the process, whatever RDKit is doing
-            try:
-                answer: Any = function([item], *settings)
-            except MemoryError:
-                os._exit(1)
-            except Exception:
-                answer = traceback.format_exc()
-            signal.setitimer(signal.ITIMER_PROF, 0)
-            _send(answers, answer)
+        answer: Any = []
+        try:
+            for item in items:
+                signal.setitimer(signal.ITIMER_PROF, seconds)  # its signal ends the process, whatever RDKit is doing
+                answer += function([item], *settings)
+                signal.setitimer(signal.ITIMER_PROF, 0)
+                os.write(marks, b".")
+        except MemoryError:
+            os._exit(1)
+        except Exception:
+            answer = traceback.format_exc()
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        _send(answers, answer)
 
 
 def _limit_memory() -> None:
