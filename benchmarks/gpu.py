@@ -1,12 +1,14 @@
-"""Training steps of a DiT on one GPU, by precision and with ``trainer.compile=true``, in our own loop with all that it
-does in a real run. Floating-point operations are counted by torch on one step in full precision; the share of peak is
-of what the maker states for dense matrices in that precision, where the card is known here. Then samples in full
-precision, with the network asked launch by launch and as a recorded graph, in turn. Without a GPU it is skipped."""
+"""Training steps on one GPU in our own loop, with all that it does in a real run: of a DiT without and with
+``trainer.compile``, and of a U-Net without and with ``trainer.channels_last``. Floating-point operations are counted by
+torch on one step in full precision; the share of peak is of what the maker states for dense matrices in that precision,
+where the card is known here. Then samples in full precision, with the network asked launch by launch and as a recorded
+graph, in turn. Without a GPU it is skipped."""
 
 from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Mapping
 from itertools import product
 from pathlib import Path
 
@@ -38,26 +40,14 @@ def measure(options: Options) -> Findings:
         raise Skipped("there is no CUDA device")
     card = torch.cuda.get_device_name()
     size, batch, width, depth, steps, rounds = (8, 8, 64, 2, 2, 1) if options.quick else (32, 256, 512, 8, 40, 5)
-    task = tasks.labelled(size, batch)
-    denoiser = Denoiser(DiT(task.fields, width=width, depth=depth, heads=8), task.fields, "edm", task.split.conditions)
-    counted = operations(denoiser, task)
-    rows: list[list[Cell]] = []
-    with tempfile.TemporaryDirectory(prefix="suffuse-gpu-") as folder:
-        for precision, compiled in product(_PRECISIONS, (False, True)):
-            engine = SingleProcess("cuda", precision)
-            began = time.perf_counter()
-            seconds = loops.suffuse(denoiser, task, Path(folder), steps, engine, compile=compiled)
-            whole = time.perf_counter() - began - (loops.WARM + steps) * seconds
-            rate, most = counted / seconds, peak(card, precision)
-            share = None if most is None else rate / most
-            name = f"{precision}, compiled" if compiled else precision
-            rows.append([name, 1e3 * seconds, batch / seconds, rate / 1e12, share, whole])
-    columns = ("", "ms a step", "samples a second", "TFLOP/s", "share of peak", "s before it goes at that pace")
-    count = sum(parameter.numel() for parameter in denoiser.parameters())
-    title = f"DiT with {count:,} parameters, {size}x{size}, batch {batch}, on one {card}"
-    small, large = tasks.labelled(8, 64), tasks.labelled(size, 64)
+    small, large, task = tasks.labelled(8, 64), tasks.labelled(size, 64), tasks.labelled(size, batch)
+    compiled, last = {"compile": True}, {"channels_last": True}
+    networks: list[tuple[str, nn.Module, dict[str, bool]]] = [
+        ("DiT", DiT(task.fields, width=width, depth=depth, heads=8), compiled),
+        ("U-Net", UNet(task.fields), last),
+    ]
     made = [
-        ["UNet of the embedded default, 8x8", *_sampling(small, UNet(small.fields), rounds)],
+        ["U-Net of the embedded default, 8x8", *_sampling(small, UNet(small.fields), rounds)],
         [f"DiT, {size}x{size}", *_sampling(large, DiT(large.fields, width=width, depth=depth, heads=8), rounds)],
     ]
     sampling = Table(
@@ -65,8 +55,35 @@ def measure(options: Options) -> Findings:
         columns=("", "ms an evaluation, by launches", "by a graph", "samples a second, by launches", "by a graph"),
         rows=made,
     )
-    training = Table(title=title, columns=columns, rows=rows)
-    return Findings(bars=[], tables=[training, sampling], settings={"card": card})
+    training = [
+        Table(
+            title=f"{name} with {sum(p.numel() for p in network.parameters()):,} parameters, {size}x{size}, "
+            f"batch {batch}, on one {card}",
+            columns=("", "ms a step", "samples a second", "TFLOP/s", "share of peak", "s before it goes at that pace"),
+            rows=_training(Denoiser(network, task.fields, "edm", task.split.conditions), task, steps, card, more),
+        )
+        for name, network, more in networks
+    ]
+    return Findings(bars=[], tables=[*training, sampling], settings={"card": card})
+
+
+def _training(
+    denoiser: Denoiser, task: tasks.Task, steps: int, card: str, more: Mapping[str, bool]
+) -> list[list[Cell]]:
+    """Of each precision, without and with more settings."""
+    counted = operations(denoiser, task)
+    rows: list[list[Cell]] = []
+    with tempfile.TemporaryDirectory(prefix="suffuse-gpu-") as folder:
+        for precision, changed in product(_PRECISIONS, ({}, more)):
+            began = time.perf_counter()
+            engine = SingleProcess("cuda", precision)
+            seconds = loops.suffuse(denoiser, task, Path(folder), steps, engine, **changed)
+            whole = time.perf_counter() - began - (loops.WARM + steps) * seconds
+            rate, most = counted / seconds, peak(card, precision)
+            share = None if most is None else rate / most
+            name = ", ".join([precision, *changed])
+            rows.append([name, 1e3 * seconds, task.batch / seconds, rate / 1e12, share, whole])
+    return rows
 
 
 def _sampling(task: tasks.Task, network: nn.Module, rounds: int) -> list[Cell]:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -45,10 +46,10 @@ class _Watch(Callback):
 
 
 def suffuse(
-    denoiser: Denoiser, task: Task, folder: Path, count: int, engine: Engine | None = None, compile: bool = False
+    denoiser: Denoiser, task: Task, folder: Path, count: int, engine: Engine | None = None, **more: Any
 ) -> float:
-    """The core's own loop, by default on the CPU."""
-    settings = TrainerSettings(batch_size=task.batch, lr=RATE, betas=BETAS, ema=DECAY, compile=compile)
+    """The core's own loop, by default on the CPU; more settings are the trainer's."""
+    settings = TrainerSettings(batch_size=task.batch, lr=RATE, betas=BETAS, ema=DECAY, **more)
     return trained(denoiser, task.objective, task.split, Pixels(), settings, folder, count, engine)
 
 
