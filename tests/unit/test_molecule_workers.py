@@ -34,6 +34,16 @@ def test_what_hangs_or_kills_is_lost_alone() -> None:
     assert [isinstance(each, Lost) for each in found[0]] == [False, True, False]
 
 
+def test_an_answer_that_cannot_be_sent_ends() -> None:
+    assert run([[1, 2, "odd"], [3]]) == [[2, 4, "crash"], [6]]
+
+
+def test_each_item_has_all_the_time() -> None:
+    """Not its chunk, however long that is."""
+    assert run([["think"] * 8], seconds=0.5) == [["think"] * 8]
+    assert run([["think"] * 2], seconds=0.05) == [["timeout"] * 2]
+
+
 def test_one_item_has_a_process_of_its_own() -> None:
     assert alone(TASK, 4, 1) == 9
     assert alone(TASK, "die") == "crash"
