@@ -78,7 +78,7 @@ def read_sample(path: Path) -> Any:
             return _value(data["value"] if isinstance(data, dict) and "value" in data else data)
         if path.suffix == ".csv":
             return np.loadtxt(io.StringIO(body), dtype=np.float32, delimiter=",", ndmin=2)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: not a {path.suffix[1:].upper()} file of a sample ({error})") from error
     return body.removesuffix("\n")
 
@@ -95,7 +95,7 @@ def read_record(path: Path) -> dict[str, Any]:
             found = json.loads(text)["suffuse"]
         else:
             found = json.loads(text.splitlines()[-1].removeprefix(_MARK))
-    except (ValueError, LookupError, TypeError):
+    except (ValueError, LookupError, TypeError, RecursionError):
         found = None
     if not isinstance(found, dict):
         raise DataError(f"{path}: no provenance record in it; a program that saved it again may have dropped it")

@@ -329,7 +329,7 @@ def _whole(place: Path) -> dict[str, Any]:
     try:
         found = json.loads((place / _MANIFEST).read_text(encoding="utf-8"))
         return dict(found) if found["files"].keys() <= set(os.listdir(place)) else {}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return {}
 
 

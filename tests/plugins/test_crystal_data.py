@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import tracemalloc
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,24 @@ def test_texts_that_are_no_crystals() -> None:
     assert refused("", "poscar") == "unparsable"
     assert refused("2\nno lattice\nH 0 0 0\nH 0 0 1\n", "extxyz") == "unparsable"
     assert refused(" " * 2_000_001) == "too_long"
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("poscar", "x\n1\n3 0 0\n0 3 0\n0 0 3\nCu\n{}\ndirect\n0 0 0\n"),
+        ("extxyz", '{}\nLattice="3 0 0 0 3 0 0 0 3"\nCu 0 0 0\n'),
+    ],
+)
+@pytest.mark.parametrize("count", ["2000000000", "-1", "many"])
+def test_counts_that_lie_take_no_memory(kind: str, text: str, count: str) -> None:
+    """Of atoms: two billion are not made room for before they are there."""
+    tracemalloc.start()
+    try:
+        assert refused(text.format(count), kind) in ("unparsable", "too_large", "empty")
+        assert tracemalloc.get_traced_memory()[1] < 1e8
+    finally:
+        tracemalloc.stop()
 
 
 def test_rules_of_the_user() -> None:

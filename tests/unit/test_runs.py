@@ -108,6 +108,14 @@ def test_metrics_after_a_kill_in_the_middle_of_a_line(run: Run) -> None:
         assert run.metrics()[-1]["loss"] == 0.5
 
 
+def test_lines_that_are_none_are_passed_over(run: Run) -> None:
+    run.log(1, {"loss": 1.0})
+    with run.metrics_file.open("a") as file:
+        file.write("[" * 100_000 + "\nnothing\n")
+    run.log(2, {"loss": 1.0})
+    assert [line["step"] for line in run.metrics()] == [1, 2]
+
+
 def test_rewinding_drops_what_is_logged_again(run: Run) -> None:
     assert run.metrics() == []
     run.rewind(5)

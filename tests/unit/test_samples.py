@@ -80,11 +80,15 @@ def test_a_file_of_a_persons_own_needs_no_record(tmp_path: Path) -> None:
             read_record(tmp_path / name)
 
 
-@pytest.mark.parametrize(("name", "text"), [("a.json", "{nonsense"), ("a.csv", "1,2\n3\n"), ("a.csv", "one\n")])
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("a.json", "{nonsense"), ("a.json", "[" * 100_000), ("a.csv", "1,2\n3\n"), ("a.csv", "one\n")],
+)
 def test_a_damaged_file_is_named(name: str, text: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text(text)
-    with pytest.raises(DataError, match=name):
-        read_sample(tmp_path / name)
+    for read in (read_sample, read_record):
+        with pytest.raises(DataError, match=name):
+            read(tmp_path / name)
     with pytest.raises(DataError, match=r"missing\.txt"):
         read_sample(tmp_path / "missing.txt")
 

@@ -118,6 +118,28 @@ def test_a_damaged_file_is_judged_by_who_wrote_it(tmp_path: Path, name: str, con
         find_record(tmp_path / name)
 
 
+@pytest.mark.parametrize("text", ["[" * 100_000, "[1]", "3", '"text"'])
+@pytest.mark.parametrize("name", ["a.sdf", "a.smi"])
+def test_records_that_are_none_are_refused(tmp_path: Path, name: str, text: str) -> None:
+    before = "CCO\t" if name.endswith("smi") else ">  <suffuse>\n"
+    (tmp_path / name).write_text(f"{before}{text}\n")
+    with pytest.raises(DataError, match=rf"{name}: its provenance record is damaged"):
+        find_record(tmp_path / name)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "[1]"])
+def test_records_of_pictures_and_sounds_that_are_none_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.setattr(json, "dumps", lambda *given, **more: text)
+    write_png(to_image(PIXELS), tmp_path / "a.png", {})
+    write_wav(np.zeros((1, 80), np.float32), 8000, tmp_path / "a.wav", record={})
+    monkeypatch.undo()
+    for name in ("a.png", "a.wav"):
+        with pytest.raises(DataError, match=rf"{name}.*record is damaged"):
+            find_record(tmp_path / name)
+
+
 def test_files_without_a_record(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"none\.png: there is no such file"):
         find_record(tmp_path / "none.png")

@@ -97,7 +97,7 @@ def _gaps(path: Path) -> list[tuple[float, float]]:
             lines = (line.partition("#")[0].replace(",", " ").split() for line in text.splitlines())
             pairs = [line for line in lines if line]
         return [(float(start), float(stop)) for start, stop in pairs]
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise DataError(
             f"{path}: gaps are pairs of seconds, as lines `0.10 0.25` or as JSON [[0.10, 0.25]] ({error})"
         ) from error
