@@ -24,6 +24,7 @@ OVERRIDES = [
     "data.column=SMILES",
     "data.split=given",
     "data.max_atoms=27",
+    "backbone.rings=8",
     "trainer.steps=12000",
     "trainer.ema=0.9995",
     "trainer.batch_size=64",

@@ -18,7 +18,7 @@ from suffuse.layouts import Masked
 from suffuse.processes import Level
 from suffuse.spaces import Categorical
 from suffuse.state import State
-from suffuse_molecule.backbones.features import ChemicalFeatures, Pairs, reach, walks
+from suffuse_molecule.backbones.features import ChemicalFeatures, Pairs, reach, smallest_rings, walks
 from suffuse_molecule.backbones.gps import Gps
 from suffuse_molecule.backbones.graph_transformer import GraphTransformer, _Graph, _Layer
 from suffuse_molecule.backbones.valence import MOST, REFUSED, hydrogens
@@ -54,7 +54,7 @@ def small_transformer(fields: Mapping[str, Field] = FIELDS, **settings: Any) -> 
 
 
 def believing_transformer(fields: Mapping[str, Field] = FIELDS, **settings: Any) -> GraphTransformer:
-    return small_transformer(fields, self_conditioning=True, **settings)
+    return small_transformer(fields, self_conditioning=True, rings=6, **settings)
 
 
 def small_gps(fields: Mapping[str, Field] = FIELDS, **settings: Any) -> Gps:
@@ -255,6 +255,44 @@ def test_walks_return_as_often_as_random_walks() -> None:
     torch.testing.assert_close(found, found.transpose(1, 2))
 
 
+@pytest.mark.parametrize("largest", [3, 5, 8])
+@pytest.mark.parametrize("share", [0.08, 0.2, 0.6])
+def test_smallest_rings_are_those_of_a_search(share: float, largest: int) -> None:
+    """Through each bond: its ends' distance without it, and one more."""
+    networkx = pytest.importorskip("networkx")
+    sizes = set()
+    for seed in range(12):
+        graph = networkx.gnp_random_graph(4 + 2 * seed, share, seed=seed)
+        pairs = Pairs.of(len(graph))
+        bonded = torch.as_tensor(networkx.to_numpy_array(graph), dtype=torch.float32)[None]
+        found = smallest_rings(bonded, reach(bonded), largest, pairs)[0].tolist()
+        for row, first, second in zip(found, pairs.first.tolist(), pairs.second.tolist(), strict=True):
+            size = 0
+            if graph.has_edge(first, second):
+                graph.remove_edge(first, second)
+                if networkx.has_path(graph, first, second):
+                    size = networkx.shortest_path_length(graph, first, second) + 1
+                graph.add_edge(first, second)
+            assert row == [float(size == each) for each in range(3, largest + 1)] + [float(size > largest)]
+            sizes.add(min(size, largest + 1))
+    assert len(sizes) > 2
+
+
+def test_rings_are_those_of_rdkit() -> None:
+    """Of bonds, atoms and the molecule; naphthalene's shared bond is in two of six."""
+    features = ChemicalFeatures(NAMES, largest=8)
+    for smiles, sizes in (("C1CC1CC2CCCC2", {3: 3, 5: 5}), ("C1CCC2CCCCC2C1", {6: 11}), ("C1CCCCCCCCCC1", {9: 11})):
+        mol = Chem.MolFromSmiles(smiles)
+        bonds = torch.as_tensor(Chem.GetAdjacencyMatrix(mol)).long()[None]
+        atoms = torch.zeros(bonds.shape[:2], dtype=torch.long)
+        look = features(atoms, bonds, atoms == 0, Pairs.of(atoms.shape[1]))
+        assert look.rings is not None
+        assert look.rings[0].sum(0).tolist() == [sizes.get(size, 0) for size in range(3, 10)]
+        inside = torch.tensor([atom.IsInRing() for atom in mol.GetAtoms()])
+        assert torch.equal(look.atoms[0, :, -7:].sum(1) > 0, inside)
+        torch.testing.assert_close(look.graph[0, -7:] * 6, look.rings[0].sum(0))
+
+
 def test_pairs_are_put_back_where_they_were() -> None:
     square = torch.randn(2, 5, 5, 3)
     square = square + square.transpose(1, 2)
@@ -349,8 +387,8 @@ def test_a_mean_over_padding_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None
     right = ask(model, pad(state, FIELDS, 20))["atoms"]
     look = ChemicalFeatures.forward
 
-    def everything(self: ChemicalFeatures, atoms: Tensor, bonds: Tensor, mask: Tensor) -> Any:
-        return look(self, atoms, bonds, torch.ones_like(mask))
+    def everything(self: ChemicalFeatures, atoms: Tensor, bonds: Tensor, mask: Tensor, pairs: Pairs) -> Any:
+        return look(self, atoms, bonds, torch.ones_like(mask), pairs)
 
     monkeypatch.setattr(ChemicalFeatures, "forward", everything)
     wrong = ask(model, pad(state, FIELDS, 20))["atoms"]
@@ -454,6 +492,11 @@ def test_a_denoiser_takes_it(make: Make) -> None:
 def test_what_does_not_fit_is_named(make: Make, fields: dict[str, Field], settings: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         make(fields, **settings)
+
+
+def test_rings_of_two_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"backbone\.rings=2: the smallest ring has 3 atoms"):
+        small_transformer(rings=2)
 
 
 @pytest.mark.parametrize("make", [small_transformer, small_gps])

@@ -4,7 +4,7 @@ Attention between atoms is steered by what is known of each pair, pairs listen t
 between them, and the graph listens to both and steers every normalisation (adaLN), together with noise level and
 conditions. Pairs are kept once, above the diagonal, so that everything said of them is symmetric by construction and
 costs less than half of the square. What a network of this size does not find out by itself is computed from the noisy
-graph and given to it: valences as RDKit counts them, random walks, and which atoms hang together.
+graph and given to it: valences as RDKit counts them, random walks, rings, and which atoms hang together.
 
 References:
     Dwivedi and Bresson 2020, "A generalization of transformer networks to graphs"; Vignac et al. 2023, "DiGress" (the
@@ -15,12 +15,14 @@ References:
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 
 from suffuse.errors import ConfigError
 from suffuse.fields import Field
+from suffuse.fitting import Range
 from suffuse.state import State
 from suffuse_molecule.backbones.contract import (
     BONDS,
@@ -49,6 +51,7 @@ class GraphTransformer(nn.Module):
         depth: number of layers.
         heads: of the attention.
         walks: steps of the random walks that are counted as features.
+        rings: the smallest ring through each bond is told by its size up to so many atoms; 0 tells nothing of rings.
         dropout: share of the outputs of each branch that is dropped in training.
         condition_dim: width of the graph's stream, of the noise level and of the conditions.
         self_conditioning: whether it takes what it believed before, as ``process.self_conditioning`` above 0 gives it.
@@ -66,6 +69,7 @@ class GraphTransformer(nn.Module):
         depth: Count = 5,
         heads: Count = 4,
         walks: Count = 8,
+        rings: Annotated[int, Range(least=0, most=12)] = 0,
         dropout: Share = 0.0,
         condition_dim: Count = 64,
         self_conditioning: bool = False,
@@ -75,10 +79,12 @@ class GraphTransformer(nn.Module):
             raise ConfigError(f"backbone.width={width}: must be a multiple of backbone.heads={heads}")
         if walks < 2:
             raise ConfigError(f"backbone.walks={walks}: must be at least 2")
+        if 0 < rings < 3:
+            raise ConfigError(f"backbone.rings={rings}: the smallest ring has 3 atoms; 0 tells nothing of rings")
         atoms, bonds = graph_fields(fields, "graph_transformer")
         kinds = len(atoms.names)
         self.condition_dim = condition_dim
-        self.features = ChemicalFeatures(atoms.names, walks)
+        self.features = ChemicalFeatures(atoms.names, walks, rings)
         more = (kinds, BONDS) if self_conditioning else (0, 0)
         self.self_conditioning = self_conditioning
         self.enter_atoms = nn.Linear(self.features.atoms + more[0], width)
@@ -108,7 +114,7 @@ class GraphTransformer(nn.Module):
         atoms, bonds, mask, levels = open_graph(state, log_snr)
         pairs = Pairs.of(atoms.shape[1], atoms.device)
         with torch.no_grad():
-            look = self.features(atoms, bonds, mask)
+            look = self.features(atoms, bonds, mask, pairs)
             of_atoms, of_pairs = look.atoms, self.features.of_pairs(look, bonds, pairs)
         if self.self_conditioning != (believed is not None):
             raise ConfigError(
