@@ -42,6 +42,23 @@ def test_other_signals_count_for_nothing() -> None:
     assert seen == [signal.SIGUSR2] * 3 + [signal.SIGUSR1]
 
 
+def test_a_program_that_survives_the_second_signal_goes_on() -> None:
+    """Such as a notebook, in which Ctrl-C twice is to end the run and nothing else."""
+
+    def twice() -> None:
+        with heeded(lambda number: None):
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            twice()
+        time.sleep(1.5)  # in which it would be ended
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def test_outside_the_main_thread_nothing_is_touched() -> None:
     found: list[object] = []
 
