@@ -5,6 +5,7 @@ Nothing heavier than Hydra is imported before a command runs, and Hydra only whe
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import sys
@@ -61,6 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _dispatch(list(sys.argv[1:] if arguments is None else arguments))
     except KeyboardInterrupt:
         print("suffuse: interrupted", file=sys.stderr)
+        gc.freeze()  # else Python looks through all of torch for seconds before it ends
         return 130
     except BrokenPipeError:  # `suffuse plugins | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
