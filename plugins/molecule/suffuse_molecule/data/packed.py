@@ -15,7 +15,7 @@ from suffuse.errors import DataError
 __all__ = ["Text", "check_whole", "opened"]
 
 _RATIO = 200
-"""How many times its size a file may unpack to; tables of molecules do to less than twenty."""
+"""How many times its size a file may unpack to; SMILES do to five, SDF records without coordinates to some twenty."""
 _SMALL = 1 << 26
 """Bytes that any file may unpack to."""
 _PIECE = 1 << 20
